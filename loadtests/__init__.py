@@ -1,0 +1,1 @@
+"""Benchmarks and load tests; each prints its figure, its target and how to repeat it."""

@@ -1,0 +1,1 @@
+"""The rules of the gateway, pure: no await, no clock, no environment, no files, no sockets."""

@@ -1,0 +1,82 @@
+"""A decision as response fields: RateLimit-Policy, RateLimit, Retry-After and the legacy triple, as bytes.
+
+Sources: draft-ietf-httpapi-ratelimit-headers-11 (the structured pair), -06 (the triple), RULINGS 1-3. The
+numbers come from the same answer as the verdict. Nothing here is negative, fractional or sent twice.
+"""
+
+from __future__ import annotations
+
+from policies.admission import Decision
+from policies.plan import Plan
+
+SECOND_US = 1_000_000
+Pair = tuple[bytes, bytes]
+
+
+def render(plan: Plan, decision: Decision, wall_us: int) -> list[Pair]:
+    """The rate-limit fields of an answer to this call; none when the call is under no limit."""
+    fields: list[Pair] = []
+    if plan.structured and plan.names:
+        fields.append((b"ratelimit-policy", plan.policy_field))
+        fields.append((b"ratelimit", _current(plan, decision)))
+    if plan.triple:
+        fields += _triple(plan, decision, wall_us)
+    return fields
+
+
+def retry_after_s(decision: Decision) -> int:
+    """Whole seconds until the refused call would pass: the longest wait, up, at least 1; 1 for concurrency alone."""
+    return max(1, -(-decision.longest_wait_us // SECOND_US))
+
+
+def retry_after_ms(decision: Decision) -> int:
+    """The same wait in whole milliseconds, up; 1000 for concurrency alone."""
+    return -(-decision.longest_wait_us // 1000) or 1000
+
+
+def _current(plan: Plan, decision: Decision) -> bytes:
+    """The value of ``RateLimit``: one member for each limit, in the order of ``plan.names``."""
+    members = [
+        b"%b;r=%d" % (name, r) if t is None else b"%b;r=%d;t=%d" % (name, r, t)
+        for name, (_, r, t) in zip(plan.names, decision.readings, strict=False)
+    ]
+    slots = plan.names[len(members) :]
+    members += [b"%b;r=%d" % (name, free) for name, free in zip(slots, decision.free_slots, strict=True)]
+    return b", ".join(members)
+
+
+def _triple(plan: Plan, decision: Decision, wall_us: int) -> list[Pair]:
+    """Limit, remaining and reset of the one limit that the triple describes (RULINGS 2)."""
+    chosen = _tightest(decision) if decision.allowed else _longest_refusal(decision)
+    if chosen is None:
+        return []
+    charge = decision.demand.charges[chosen]
+    _, r, t = decision.readings[chosen]
+    if t is None:
+        return []
+    reset = -(-(wall_us + t * SECOND_US) // SECOND_US) if plan.unix_reset else t
+    return [
+        (b"ratelimit-limit", b"%d" % charge.q),
+        (b"ratelimit-remaining", b"%d" % r),
+        (b"ratelimit-reset", b"%d" % reset),
+    ]
+
+
+def _tightest(decision: Decision) -> int | None:
+    """Index of the limit with the lowest share left; ties go to the longest reset. None without rate limits."""
+    best: int | None = None
+    best_r = best_q = 1
+    best_t = 0
+    for index, (charge, (_, r, t)) in enumerate(zip(decision.demand.charges, decision.readings, strict=True)):
+        if t is None:
+            continue
+        left, right = r * best_q, best_r * charge.q  # r/q < best_r/best_q without division
+        if best is None or left < right or (left == right and t > best_t):
+            best, best_r, best_q, best_t = index, r, charge.q, t
+    return best
+
+
+def _longest_refusal(decision: Decision) -> int | None:
+    """Index of the refusing limit with the longest wait; None when only concurrency refused."""
+    wait = decision.longest_wait_us
+    return decision.waits_us.index(wait) if wait else None

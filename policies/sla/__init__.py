@@ -1,0 +1,1 @@
+"""Outcome classes and, later, the arithmetic of the SLA."""

@@ -1,0 +1,80 @@
+"""The class of a finished request for the SLA: good, bad or ignored, and by whom (spec O1-O9).
+
+First matching rule wins. Ignored requests leave numerator and denominator. Reclassifying egress faults that
+pose as vendors' (O10) needs a whole minute and is not done here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from policies.errors import ERRORS
+from policies.exchange import Outcome
+
+Verdict = Literal["good", "bad", "ignored"]
+
+CLIENT_PATIENCE_US = 30_000_000
+"""How long a caller waits before leaving counts against the holder of the request (O2, ``client_patience_ms``)."""
+
+OWNER_CAUSES: dict[str | None, tuple[Verdict, str]] = {
+    "third_party": ("ignored", "third_party"),
+    "customer": ("ignored", "customer"),
+}
+"""O9: managed or undeclared upstreams are ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Class:
+    """``verdict`` and its ``cause``, one of the closed set of spec section 14."""
+
+    verdict: Verdict
+    cause: str
+
+
+def classify(outcome: Outcome, *, client_patience_us: int = CLIENT_PATIENCE_US) -> Class:
+    """The class of one finished request."""
+    verdict, cause = _classified(outcome, client_patience_us)
+    return Class(verdict=verdict, cause=cause)
+
+
+def _classified(outcome: Outcome, patience_us: int) -> tuple[Verdict, str]:
+    if outcome.internal:  # O1
+        return "ignored", "internal"
+    if outcome.origin == "client":
+        if outcome.elapsed_us < patience_us:  # O2
+            return "ignored", "client_abort"
+        held_upstream = outcome.phase is not None and outcome.phase.startswith("upstream")  # O2b
+        return _of_owner(outcome.owner) if held_upstream else ("bad", "gateway")
+    if outcome.origin == "gateway":
+        return _made_by_gateway(outcome)
+    return _passed_on(outcome)
+
+
+def _made_by_gateway(outcome: Outcome) -> tuple[Verdict, str]:
+    row = ERRORS[outcome.reason].sla if outcome.reason is not None else None
+    if row == "own_limit":
+        return ("ignored", "own_limit") if outcome.over_limit else ("bad", "gateway")  # O3, O3b
+    if row == "upstream":
+        return _of_owner(outcome.owner)  # O5
+    if outcome.status >= 500:
+        return "bad", "gateway"  # O5b
+    if outcome.status >= 400:
+        return "ignored", "client_error"  # O4
+    return ("bad", "gateway") if outcome.truncated_by == "gateway" else ("good", "ok")  # O8
+
+
+def _passed_on(outcome: Outcome) -> tuple[Verdict, str]:
+    if outcome.truncated_by == "gateway":  # O8
+        return "bad", "gateway"
+    if outcome.truncated_by == "upstream" or (outcome.upstream_status or outcome.status) >= 500:  # O6
+        return _of_owner(outcome.owner)
+    if outcome.source == "upstream" or outcome.status == 429:  # O7
+        if outcome.owner in OWNER_CAUSES:
+            return "ignored", "upstream_throttle"
+        return "bad", "managed_upstream"
+    return "good", "ok"  # O8
+
+
+def _of_owner(owner: str | None) -> tuple[Verdict, str]:
+    return OWNER_CAUSES.get(owner, ("bad", "managed_upstream"))
