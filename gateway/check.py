@@ -1,0 +1,77 @@
+"""What ``tiergate check``, ``tiergate schema`` and ``tiergate explain`` print, and how they exit.
+
+The command line itself is in ``gateway.cli``. Findings go to ``out``; exit codes: spec conventions.md section 3.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, TextIO
+
+from gateway.policy_files import Loaded, load, secrets_dir_of
+from policies.codes import KINDS
+from policies.findings import Finding, as_json, errors_of, render_annotations, render_text, summary
+from policies.units import closest
+
+OK: Final = 0
+INVALID: Final = 1
+UNREADABLE: Final = 3
+USAGE: Final = 64
+OUTPUTS: Final = ("text", "json", "github")
+"""The last is named for the workflow commands that it writes, which no other system reads."""
+
+
+def run_check(directory: Path, output: str, out: TextIO, env: Mapping[str, str]) -> int:
+    """Check the set in ``directory``: 0 clean or warnings only, 1 an error, 3 the directory cannot be read."""
+    if output not in OUTPUTS:
+        out.write(f"unknown output '{output}': {closest(output, OUTPUTS)} one of {', '.join(OUTPUTS)}\n")
+        return USAGE
+    try:
+        loaded = load(directory, env=env, secrets_dir=secrets_dir_of(env))
+    except OSError as error:
+        out.write(f"{directory}: this directory cannot be read: {error.strerror}\n")
+        return UNREADABLE
+    gc.freeze()  # the process ends here: nothing of the set is worth a last collection
+    out.write(_rendered(loaded, output))
+    return INVALID if errors_of(loaded.findings) else OK
+
+
+def _rendered(loaded: Loaded, output: str) -> str:
+    findings = loaded.findings
+    files = len({finding.file for finding in findings}) or len(loaded.files)
+    if output == "text":
+        return render_text(findings, loaded.sources) + _last_line(loaded, findings, files)
+    if output == "json":
+        version = loaded.policy.version if loaded.policy else None
+        return json.dumps({**as_json(findings, files), "policy": version}, indent=2) + "\n"
+    return render_annotations(findings) + summary(findings, files) + "\n"
+
+
+def _last_line(loaded: Loaded, findings: Sequence[Finding], files: int) -> str:
+    said = summary(findings, files)
+    if findings:
+        worst = next((finding for finding in findings if finding.severity == "error"), findings[0])
+        return f"{said} · tiergate explain {worst.code}\n"
+    tenants = len(loaded.policy.tenants) if loaded.policy else 0
+    version = loaded.policy.version if loaded.policy else ""
+    return f"{said} · {tenants} {'tenant' if tenants == 1 else 'tenants'}, policy {version}\n"
+
+
+def run_schema(out: TextIO) -> int:
+    """Write the JSON Schema of a policy file."""
+    from policies.json_schema import policy_schema
+
+    out.write(json.dumps(policy_schema(), indent=2, ensure_ascii=False) + "\n")
+    return OK
+
+
+def explain_code(code: str) -> str | None:
+    """What a finding's code means, or None for one that does not exist. Case and a missing ``TG`` are forgiven."""
+    wanted = code.strip().upper()
+    kind = KINDS.get(wanted) or KINDS.get("TG" + wanted)
+    if kind is None:
+        return None
+    return f"{kind.code} {kind.slug} ({kind.severity})\n  Something in the policy set {kind.about}.\n"

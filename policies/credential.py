@@ -1,0 +1,124 @@
+"""Which fields of a request carry a caller's credential, and which are never forwarded (RULINGS 8).
+
+Says what was presented, never whether it is any good: that is the ``Authenticator``'s. Source: RFC 6750 2.1
+for Bearer, RFC 9110 11.4 for the scheme's case, spec policy.md ``auth``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from policies.model import Auth
+
+AUTHORIZATION = b"authorization"
+MAX_CREDENTIAL = 16_384
+"""Octets of one credential; what is longer is not even hashed."""
+
+_BEARER = re.compile(rb"bearer +([A-Za-z0-9\-._~+/]+=*) *", re.IGNORECASE)
+_AROUND = re.compile(r"\s*([=,/])\s*")
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class Credential(NamedTuple):
+    """One credential as presented: an API key, a bearer token (a key or a JWT), or an mTLS subject."""
+
+    kind: Literal["key", "bearer", "subject"]
+    value: bytes
+
+
+class Presented(NamedTuple):
+    """At most one secret and at most one subject; ``problem`` says why what was presented cannot be used."""
+
+    secret: Credential | None = None
+    subject: Credential | None = None
+    problem: str | None = None
+
+    @property
+    def nothing(self) -> bool:
+        return self.secret is None and self.subject is None and self.problem is None
+
+
+NOTHING = Presented()
+
+
+class CredentialFields:
+    """The ``auth`` section, compiled.
+
+    ``names`` are the fields that ``read`` looks at; ``challenge`` is the ``WWW-Authenticate`` value of a 401.
+    """
+
+    __slots__ = ("_dropped", "_kept_dropped", "_mtls", "_ours", "challenge", "names")
+
+    def __init__(self, auth: Auth) -> None:
+        self._mtls = auth.mtls_header
+        own = {*auth.key_headers, *((auth.mtls_header,) if auth.mtls_header else ())}
+        self._ours = AUTHORIZATION in own or auth.jwt is not None
+        self.names = frozenset(own | {AUTHORIZATION} if self._ours else own)
+        self._dropped = frozenset(own | {AUTHORIZATION})
+        self._kept_dropped = self._dropped - {AUTHORIZATION}
+        self.challenge = b'Bearer realm="tiergate"' if self._ours else b'ApiKey realm="tiergate"'
+
+    def read(self, headers: Headers, *, peer_trusted: bool, authorization_passes: bool = False) -> Presented:
+        """What the caller presented.
+
+        The subject field counts only from a trusted peer. On a route that forwards ``Authorization`` that
+        field is the upstream's and not looked at. The same secret twice is one; two that differ are a problem.
+        """
+        fields = [pair for pair in headers if pair[0] in self.names]
+        if not fields:
+            return NOTHING
+        if len(fields) == 1 and fields[0][0] not in (AUTHORIZATION, self._mtls):
+            return _bounded(Credential("key", fields[0][1].strip()))
+        secrets: dict[bytes, Credential] = {}
+        subjects: set[bytes] = set()
+        for name, value in fields:
+            if name == self._mtls:
+                subjects |= {value} if peer_trusted and value.strip() else set()
+            elif name != AUTHORIZATION:
+                secrets.setdefault(value.strip(), Credential("key", value.strip()))
+            elif not authorization_passes:
+                bearer = _BEARER.fullmatch(value)
+                if bearer is None:
+                    return Presented(problem="authorization is not a Bearer token")
+                secrets[bearer[1]] = Credential("bearer", bearer[1])
+        return _one_of_each(secrets, subjects)
+
+    def stripped(
+        self, headers: Headers, presented: Presented, *, authorization_passes: bool
+    ) -> list[tuple[bytes, bytes]]:
+        """``headers`` without any field that may hold a credential of ours, every line of it.
+
+        ``Authorization`` stays only where the route forwards it, and not when it repeats the secret that
+        authenticated this call.
+        """
+        if not authorization_passes:
+            return [pair for pair in headers if pair[0] not in self._dropped]
+        secret = presented.secret.value if presented.secret else None
+        return [pair for pair in headers if pair[0] not in self._kept_dropped and not _repeats(pair, secret)]
+
+
+def _one_of_each(secrets: dict[bytes, Credential], subjects: set[bytes]) -> Presented:
+    if len(secrets) > 1 or len(subjects) > 1:
+        return Presented(problem="two credentials that differ")
+    subject = Credential("subject", subjects.pop()) if subjects else None
+    if secrets:
+        return _bounded(next(iter(secrets.values())), subject)
+    return Presented(subject=subject) if subject else NOTHING
+
+
+def _bounded(secret: Credential, subject: Credential | None = None) -> Presented:
+    if 0 < len(secret.value) <= MAX_CREDENTIAL:
+        return Presented(secret, subject)
+    return Presented(problem="a credential that is empty or too long")
+
+
+def _repeats(pair: tuple[bytes, bytes], secret: bytes | None) -> bool:
+    return pair[0] == AUTHORIZATION and secret is not None and secret in pair[1]
+
+
+def subject_key(subject: str) -> str:
+    """A distinguished name with its spacing normalised: proxies write ``CN = a,O=b`` in many ways."""
+    return _AROUND.sub(r"\1", " ".join(subject.split()))

@@ -1,0 +1,117 @@
+"""All files of a directory -> one ``PolicySet``, or every complaint about them in one run.
+
+Pure: what is outside the text (variables, secret files, the tenants file) comes through ``Lookups``. The steps are
+one visible list in ``compose``; each step skips what an earlier one has complained about, so that one mistake gives
+one finding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from policies.build import build
+from policies.findings import Finding, errors_of, in_order
+from policies.model import PolicySet
+from policies.places import Report
+from policies.sections import lay_together
+from policies.substitution import NOTHING, Lookups, substitute
+from policies.yaml_tree import read_tree
+
+SHORTEST_MASKED = 4
+"""Shorter values (a port's end, a count) are no secret and would blot out half of every message."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile:
+    """``name`` is relative to the directory and part of the version; ``shown`` is how findings call the file."""
+
+    name: str
+    data: bytes
+    shown: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Composed:
+    """``policy`` is None when a finding is an error. ``sources`` holds each file's text, for carets."""
+
+    policy: PolicySet | None
+    findings: tuple[Finding, ...]
+    sources: dict[str, str]
+
+
+def compose(
+    files: Sequence[SourceFile], lookups: Lookups = NOTHING, *, profiles: frozenset[str] | None = None
+) -> Composed:
+    """Read, merge, validate and compile ``files``.
+
+    ``profiles`` are the names of built-in throttling profiles; None leaves such names unchecked.
+    """
+    seen = _Seen(lookups)
+    ordered = sorted(files, key=lambda file: file.name)
+    for file in ordered:
+        seen.add(file.name.encode(), file.data)
+    report = Report()
+    trees = [read_tree(file.shown or file.name, file.data, seen.substitute) for file in ordered]
+    sections = lay_together(trees, report)
+    policy = build(sections, report, seen.lookups, profiles)
+    findings = in_order(map(seen.masked, report.findings))
+    sources = {tree.file: tree.text for tree in trees}
+    if errors_of(findings):
+        return Composed(policy=None, findings=findings, sources=sources)
+    return Composed(policy=policy(seen.version()), findings=findings, sources=sources)
+
+
+class _Seen:
+    """Everything that went into the set, hashed: names, contents, and what substitutions gave."""
+
+    def __init__(self, lookups: Lookups) -> None:
+        self._hash = hashlib.sha256()
+        self._outside = lookups
+        self._values: set[str] = set()
+        self.lookups = Lookups(
+            variable=self._variable, secret=self._secret, lines=self._lines,
+            variables=lookups.variables, shown=lookups.shown,
+        )  # fmt: skip
+
+    def add(self, *parts: bytes) -> None:
+        for part in parts:
+            self._hash.update(len(part).to_bytes(8, "big"))
+            self._hash.update(part)
+
+    def version(self) -> str:
+        return self._hash.hexdigest()[:16]
+
+    def substitute(self, text: str) -> str:
+        return substitute(text, self.lookups)
+
+    def masked(self, finding: Finding) -> Finding:
+        """``finding`` without any value from outside, also where it speaks of another place than its own."""
+        message, hint = finding.message, finding.hint
+        for value in self._values:
+            if value in message or value in hint:
+                message, hint = message.replace(value, "${...}"), hint.replace(value, "${...}")
+        return (
+            finding
+            if (message, hint) == (finding.message, finding.hint)
+            else replace(finding, message=message, hint=hint)
+        )
+
+    def _variable(self, name: str) -> str | None:
+        value = self._outside.variable(name)
+        self.add(b"variable", name.encode(), b"" if value is None else value.encode("utf-8", "surrogateescape"))
+        self._values.update((value,) if value and len(value) >= SHORTEST_MASKED else ())
+        return value
+
+    def _secret(self, name: str) -> str:
+        value = self._outside.secret(name)
+        self.add(b"secret", name.encode("utf-8", "replace"), value.encode())
+        self._values.update(line for line in value.splitlines() if len(line) >= SHORTEST_MASKED)
+        return value
+
+    def _lines(self, name: str) -> Iterator[bytes]:
+        update = self._hash.update
+        for line in self._outside.lines(name):
+            update(line)
+            yield line
