@@ -1,0 +1,230 @@
+"""Header hygiene, as tables: the rule is the first column, the lines before and after are the others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from policies.errors import GatewayError
+from upstreams.hop import (
+    UNKNOWN_WAIT_S,
+    Passage,
+    forwarded_element,
+    inbound_response,
+    outbound_request,
+)
+from upstreams.transport import TransportError
+
+PLAIN = Passage(
+    authority=b"origin.example",
+    pseudonym=b"tiergate-a1",
+    received=b"1.1",
+    credentials=frozenset((b"x-api-key", b"authorization")),
+    peer="192.0.2.7",
+    host=b"api.example",
+    scheme="https",
+    trusted=False,
+    request_id=b"r1",
+)
+TRUSTED = replace(PLAIN, trusted=True)
+NOW_S = 1_790_000_000  # Mon, 21 Sep 2026 14:13:20 GMT
+
+ABA = [(b"a", b"1"), (b"b", b"2"), (b"a", b"3")]
+OURS = {b"host", b"via", b"forwarded", b"x-request-id"}
+
+
+def outbound(lines: list[tuple[bytes, bytes]], passage: Passage = PLAIN) -> list[tuple[bytes, bytes]]:
+    return outbound_request(lines, passage)
+
+
+def crossed(lines: list[tuple[bytes, bytes]], passage: Passage = PLAIN) -> list[tuple[bytes, bytes]]:
+    """What of ``lines`` goes on, without what we add."""
+    return [pair for pair in outbound(lines, passage) if pair[0] not in OURS]
+
+
+def value(lines: list[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
+    return [text for key, text in lines if key == name]
+
+
+@pytest.mark.parametrize(
+    ("rule", "lines", "passes"),
+    [
+        ("P-1 named by Connection", [(b"connection", b"close, X-Secret"), (b"x-secret", b"1")], []),
+        ("P-1 two Connection lines", [(b"connection", b"a"), (b"connection", b"b"), (b"a", b"1"), (b"b", b"2")], []),
+        ("P-2 Keep-Alive", [(b"keep-alive", b"timeout=5")], []),
+        ("P-2 Proxy-Connection", [(b"proxy-connection", b"keep-alive")], []),
+        ("P-2 TE", [(b"te", b"trailers")], []),
+        ("P-2 Transfer-Encoding", [(b"transfer-encoding", b"chunked")], []),
+        ("P-2 Upgrade", [(b"upgrade", b"h2c"), (b"http2-settings", b"AAMA")], []),
+        ("P-5 Proxy-Authorization", [(b"proxy-authorization", b"Basic x")], []),
+        ("P-16 Trailer", [(b"trailer", b"x-sum")], []),
+        ("P-19 answered by our server", [(b"expect", b"100-Continue")], []),
+        ("P-19 another expectation", [(b"expect", b"x")], [(b"expect", b"x")]),
+        ("P-26 the engine frames", [(b"content-length", b"5")], []),
+        ("R-8 the credential", [(b"x-api-key", b"k"), (b"authorization", b"Bearer k")], []),
+        ("P-6 unknown fields", [(b"x-new", b"1")], [(b"x-new", b"1")]),
+        ("P-7 order and repetition", ABA, ABA),
+        ("F-6 an untrusted peer", [(b"x-forwarded-for", b"10.0.0.1"), (b"x-forwarded-proto", b"https")], []),
+        ("F-6 another spelling", [(b"x-real-ip", b"10.0.0.1"), (b"forwarded", b"for=10.0.0.1")], []),
+        ("the caller's request id", [(b"x-request-id", b"mine")], []),
+        ("no default is added", [], []),
+    ],
+)  # fmt: skip
+def test_only_end_to_end_fields_cross(
+    rule: str, lines: list[tuple[bytes, bytes]], passes: list[tuple[bytes, bytes]]
+) -> None:
+    assert crossed(lines) == passes, rule
+
+
+@pytest.mark.parametrize("field", [b"host", b"via", b"forwarded", b"x-request-id"])
+def test_naming_our_field_in_connection_does_not_delete_it_p3(field: bytes) -> None:
+    assert value(outbound([(b"host", b"x"), (b"connection", field)]), field)
+
+
+def test_naming_the_upstream_credential_in_connection_does_not_delete_it_p3() -> None:
+    passage = replace(PLAIN, upstream_headers=((b"authorization", b"Bearer ours"),))
+    assert value(outbound([(b"connection", b"authorization")], passage), b"authorization") == [b"Bearer ours"]
+
+
+def test_upstream_headers_replace_every_line_of_that_name() -> None:
+    passage = replace(PLAIN, upstream_headers=((b"user-agent", b"gw"), (b"host", b"virtual.example")))
+    sent = outbound([(b"user-agent", b"a"), (b"user-agent", b"b")], passage)
+    assert value(sent, b"user-agent") == [b"gw"]
+    assert value(sent, b"host") == [b"virtual.example"]
+
+
+def test_host_is_the_upstreams_and_comes_first() -> None:
+    assert outbound([(b"host", b"api.example")])[0] == (b"host", b"origin.example")
+
+
+@pytest.mark.parametrize(
+    ("earlier", "via"),
+    [
+        ([], b"1.1 tiergate-a1"),
+        ([b"1.0 fred"], b"1.0 fred, 1.1 tiergate-a1"),
+        ([b"1.1 a", b"1.1 b"], b"1.1 a, 1.1 b, 1.1 tiergate-a1"),
+        ([b"1.1 tiergate-b2"], b"1.1 tiergate-b2, 1.1 tiergate-a1"),  # two gateways in series are no loop
+    ],
+)
+def test_via_is_appended_p10(earlier: list[bytes], via: bytes) -> None:
+    assert value(outbound([(b"via", text) for text in earlier]), b"via") == [via]
+
+
+@pytest.mark.parametrize("via", [b"1.1 tiergate-a1", b"1.0 x, 1.1 TIERGATE-A1 (comment)"])
+def test_our_own_pseudonym_in_via_is_a_loop_p9(via: bytes) -> None:
+    with pytest.raises(GatewayError) as refused:
+        outbound([(b"via", via), (b"connection", b"via")])
+    assert refused.value.code == "upstream-loop"
+
+
+@pytest.mark.parametrize(
+    ("peer", "element"),
+    [
+        ("192.0.2.7", b'for=192.0.2.7;host="api.example";proto=https'),
+        ("2001:db8::1", b'for="[2001:db8::1]";host="api.example";proto=https'),  # F-3
+        ("fe80::1%eth0", b'for="[fe80::1]";host="api.example";proto=https'),
+        ("", b'for=unknown;host="api.example";proto=https'),  # a unix socket has no address
+        (None, b"proto=https"),  # F-7
+    ],
+)
+def test_forwarded_names_the_peer_as_rfc_7239_wants_it(peer: str | None, element: bytes) -> None:
+    assert forwarded_element(replace(PLAIN, peer=peer)) == element
+
+
+def test_a_trusted_peers_chain_is_kept_and_extended_f4() -> None:
+    lines = [
+        (b"forwarded", b"for=198.51.100.1"),
+        (b"x-forwarded-for", b"198.51.100.1"),
+        (b"x-forwarded-proto", b"http"),
+    ]
+    sent = outbound(lines, TRUSTED)
+    assert value(sent, b"forwarded") == [b'for=198.51.100.1, for=192.0.2.7;host="api.example";proto=https']
+    assert value(sent, b"x-forwarded-for") == [b"198.51.100.1, 192.0.2.7"]
+    assert value(sent, b"x-forwarded-proto") == [b"http"]
+
+
+def test_a_third_party_learns_no_address_even_from_a_trusted_peer_f7() -> None:
+    passage = replace(TRUSTED, peer=None)
+    sent = outbound([(b"forwarded", b"for=198.51.100.1"), (b"x-forwarded-for", b"198.51.100.1")], passage)
+    assert value(sent, b"forwarded") == [b"proto=https"]
+    assert not value(sent, b"x-forwarded-for")
+    assert not any(b"198.51.100.1" in text for _, text in sent)
+
+
+def test_the_trace_is_replaced_as_a_whole_or_passed_as_a_whole() -> None:
+    lines = [(b"traceparent", b"00-a"), (b"tracestate", b"x=1")]
+    assert crossed(lines) == lines
+    assert crossed(lines, replace(PLAIN, trace=((b"traceparent", b"00-b"),))) == [(b"traceparent", b"00-b")]
+
+
+@pytest.mark.parametrize(("limit", "sent"), [(b"3", [b"2"]), (b"1", [b"0"]), (b"x", []), (b"-1", [])])
+def test_max_forwards_counts_down_p11(limit: bytes, sent: list[bytes]) -> None:
+    assert value(outbound([(b"max-forwards", limit)]), b"max-forwards") == sent
+
+
+@pytest.mark.parametrize("octet", [b"\r", b"\n", b"\x00"])
+def test_a_value_that_could_end_a_line_is_refused_p8(octet: bytes) -> None:
+    with pytest.raises(GatewayError) as refused:
+        outbound([(b"a", b"x" + octet + b"y")])
+    assert refused.value.code == "bad-request"
+    with pytest.raises(TransportError) as invalid:
+        inbound_response(200, [(b"a", b"x" + octet + b"y")], pseudonym=b"g", now_s=NOW_S)
+    assert invalid.value.code == "upstream-protocol"
+
+
+@pytest.mark.parametrize(
+    ("rule", "status", "lines", "passes"),
+    [
+        ("P-1", 200, [(b"Connection", b"X-A"), (b"X-A", b"1"), (b"X-B", b"2")], [(b"x-b", b"2")]),
+        ("P-2", 200, [(b"keep-alive", b"1"), (b"transfer-encoding", b"chunked"), (b"upgrade", b"h2c")], []),
+        ("P-5", 407, [(b"proxy-authenticate", b"Basic")], []),
+        ("P-7", 200, [(b"set-cookie", b"a"), (b"set-cookie", b"b")], [(b"set-cookie", b"a"), (b"set-cookie", b"b")]),
+        ("P-21", 200, [(b"content-length", b"5")], [(b"content-length", b"5")]),
+        ("P-22", 204, [(b"content-length", b"0")], []),
+        ("P-23", 304, [(b"content-length", b"5"), (b"etag", b"x")], [(b"etag", b"x")]),
+        ("E2", 200, [(b"RateLimit", b"x"), (b"ratelimit-policy", b"y"), (b"ratelimit-reset", b"1")], []),
+        ("E2 vendor names stay", 200, [(b"x-ratelimit-remaining", b"1")], [(b"x-ratelimit-remaining", b"1")]),
+    ],
+)  # fmt: skip
+def test_only_end_to_end_fields_come_back(
+    rule: str, status: int, lines: list[tuple[bytes, bytes]], passes: list[tuple[bytes, bytes]]
+) -> None:
+    passed = inbound_response(status, lines, pseudonym=b"g", now_s=NOW_S)
+    assert [pair for pair in passed if pair[0] != b"via"] == passes, rule
+
+
+def test_via_is_appended_to_the_answer() -> None:
+    assert (b"via", b"1.1 x, 1.1 g") in inbound_response(200, [(b"via", b"1.1 x")], pseudonym=b"g", now_s=NOW_S)
+
+
+@pytest.mark.parametrize(
+    ("status", "stated", "emitted"),
+    [
+        (200, [b"5"], []),  # never on a 2xx
+        (429, [b"7"], [b"7"]),
+        (429, [b"0"], [b"1"]),
+        (429, [b"2.0"], [b"2"]),
+        (429, [b"2.01"], [b"3"]),
+        (429, [b"Mon, 21 Sep 2026 14:14:20 GMT"], [b"60"]),
+        (429, [b"Mon, 21 Sep 2026 14:10:00 GMT"], [b"1"]),  # past
+        (429, [b"Monday, 21-Sep-26 14:14:20 GMT"], [b"60"]),  # RFC 850
+        (429, [b"Mon Sep 21 14:14:20 2026"], [b"60"]),  # asctime
+        (429, [b"5", b"9"], [b"9"]),  # N12: the longest
+        (429, [], [b"%d" % UNKNOWN_WAIT_S]),
+        (429, [b"soon"], [b"%d" % UNKNOWN_WAIT_S]),
+        (429, [b"-5"], [b"%d" % UNKNOWN_WAIT_S]),
+        (429, [b"1e3"], [b"%d" % UNKNOWN_WAIT_S]),
+        (429, ["٣".encode()], [b"%d" % UNKNOWN_WAIT_S]),
+        (429, [b"99999999999999999999"], [b"%d" % UNKNOWN_WAIT_S]),
+        (429, [b"9" * 5000], [b"%d" % UNKNOWN_WAIT_S]),
+        (503, [b"120"], [b"120"]),
+        (503, [b"soon"], []),
+        (503, [], []),
+        (301, [b"3"], [b"3"]),
+        (301, [b"2026-09-21T14:14:20Z"], []),
+    ],
+)
+def test_retry_after_is_an_integer_or_absent(status: int, stated: list[bytes], emitted: list[bytes]) -> None:
+    passed = inbound_response(status, [(b"retry-after", text) for text in stated], pseudonym=b"g", now_s=NOW_S)
+    assert value(passed, b"retry-after") == emitted

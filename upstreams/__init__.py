@@ -1,0 +1,1 @@
+"""The way out: transports, hop-by-hop hygiene, and the endpoint that streams both ways."""

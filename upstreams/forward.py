@@ -1,0 +1,327 @@
+"""The innermost ASGI application: one call to its upstream, streamed both ways.
+
+Takes the plan that earlier layers left in ``scope["tiergate"]``, decides nothing about limits or tenants, and
+renders no error: before the head a failure is a ``GatewayError``, after it the same error ends the message
+unfinished, so that the server closes the connection and no caller takes a part for the whole (RULINGS 20).
+Sources: DESIGN §3.6, §8; RFC 9110 7.6; spec http.md §3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+from policies.errors import GatewayError
+from policies.exchange import SCOPE_KEY, Exchange
+from policies.model import Auth, Owner, Route, Upstream
+from policies.paths import canonical, framing_problem
+from policies.plan import Plan
+from policies.ports import Clock
+from upstreams.hop import Passage, inbound_response, max_forwards, outbound_request
+from upstreams.pool import TransportLookup
+from upstreams.transport import Headers, Transport, TransportError, UpstreamRequest, UpstreamResponse
+from upstreams.watch import Watches
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+HEAD_HELD_S = 0.05
+"""How long the head of an answer of unknown length waits for its first chunk: both leave in one write, and a
+failure in between can still be a proper error."""
+
+
+class ClientGone(Exception):
+    """The caller closed its connection while its request was still being read."""
+
+
+class Forwarder:
+    """Pure ASGI endpoint. ``instance`` names this gateway in ``Via``: the same for all its workers."""
+
+    def __init__(self, transports: TransportLookup, *, clock: Clock, instance: str) -> None:
+        self._transports = transports
+        self._clock = clock
+        self._pseudonym = b"tiergate-" + instance.encode("ascii")
+        self._watches = Watches(clock)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises ``GatewayError``. Returns without an answer when the caller is gone (``exchange.client_gone``)."""
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1003, "reason": "not forwarded"})
+            return
+        exchange: Exchange = scope[SCOPE_KEY]
+        plan = exchange.plan
+        if plan is None:
+            raise GatewayError("internal", cause_text="a request without a plan reached the forwarder")
+        if _answered_here(exchange.method, scope["headers"]):
+            await _answer_options(send)
+            return
+        call = _Call(exchange, receive, send, self._clock)
+        request = self._request(scope, exchange, plan, call)
+        exchange.upstream_name, exchange.upstream_host = plan.upstream.name, plan.upstream.host
+        exchange.upstream_started_us = call.began_us
+        exchange.phase = "upstream_connect"
+        self._watches.add(call)
+        try:
+            with self._transports.borrow(plan.upstream) as transport:
+                await call.run(transport, request, self._pseudonym)
+        finally:
+            self._watches.discard(call)
+            call.stop_watching()
+            exchange.upstream_finished_us = self._clock.steady_us()
+
+    def _request(self, scope: Scope, exchange: Exchange, plan: Plan, call: _Call) -> UpstreamRequest:
+        headers: Headers = scope["headers"]
+        problem = framing_problem(headers, scope["http_version"])
+        if problem is not None:
+            raise GatewayError("bad-request", problem)
+        length = next((int(value) for name, value in headers if name == b"content-length"), None)
+        chunked = any(name == b"transfer-encoding" for name, _ in headers)
+        call.uploaded = not (length or chunked)
+        return UpstreamRequest(
+            method=exchange.method.encode("ascii"),
+            target=upstream_target(plan.upstream, plan.route, exchange.target, exchange.query),
+            headers=outbound_request(headers, _passage(scope, exchange, plan, self._pseudonym)),
+            body=call.request_body() if length or chunked else None,
+            content_length=length,
+        )
+
+
+class _Call:
+    """One call in flight: the state that its body, its answer and its watch share."""
+
+    __slots__ = (
+        "_clock", "_receive", "_send", "_sending_since_us", "_task", "_watcher", "began_us", "exchange", "finishing",
+        "started", "uploaded",
+    )  # fmt: skip
+
+    def __init__(self, exchange: Exchange, receive: Receive, send: Send, clock: Clock) -> None:
+        self.exchange = exchange
+        self.uploaded = False
+        self.started = False  # the head was handed to the server
+        self.finishing = False  # the last part was; a disconnect means nothing any more
+        self.began_us = clock.steady_us()
+        self._receive = receive
+        self._send = send
+        self._clock = clock
+        self._task = asyncio.current_task()
+        self._watcher: asyncio.Task[None] | None = None
+        self._sending_since_us: int | None = None
+
+    async def run(self, transport: Transport, request: UpstreamRequest, pseudonym: bytes) -> None:
+        """The whole call. A caller that left is no error; every other failure is a ``GatewayError``."""
+        try:
+            answer = await transport.send(request)
+            try:
+                await self._pass_on(answer, self._head(answer, pseudonym), request.method)
+            finally:
+                await answer.aclose()
+        except TransportError as error:
+            raise self._failed(error) from error
+        except ClientGone:
+            self.exchange.client_gone = True
+        except asyncio.CancelledError:
+            if not self.exchange.client_gone or self._task is None:
+                raise
+            self._task.uncancel()
+
+    async def request_body(self) -> AsyncIterator[bytes]:
+        """The caller's body as it comes. Raises ``ClientGone``."""
+        try:
+            more = True
+            while more:
+                message = await self._receive()
+                if message["type"] != "http.request":
+                    raise ClientGone
+                more = message.get("more_body", False)
+                chunk: bytes = message.get("body", b"")
+                self.exchange.bytes_in += len(chunk)
+                if chunk:
+                    yield chunk
+        finally:
+            self.uploaded = True
+
+    def _head(self, answer: UpstreamResponse, pseudonym: bytes) -> Headers:
+        exchange = self.exchange
+        exchange.upstream_head_us = self._clock.steady_us()
+        exchange.upstream_status = answer.status
+        exchange.phase = "upstream_body"
+        headers = inbound_response(
+            answer.status, answer.headers, pseudonym=pseudonym, now_s=self._clock.wall_us() // 1_000_000
+        )
+        exchange.origin = "upstream"
+        if answer.status in (429, 503):
+            exchange.source = "upstream"
+            exchange.retry_after_s = next((int(value) for name, value in headers if name == b"retry-after"), None)
+        return headers
+
+    async def _pass_on(self, answer: UpstreamResponse, headers: Headers, method: bytes) -> None:
+        start = {"type": "http.response.start", "status": answer.status, "headers": headers}
+        chunks = answer.body()
+        length = next((int(value) for name, value in headers if name == b"content-length"), None)
+        bodiless = method == b"HEAD" or answer.status in (204, 205, 304)
+        left = 0 if bodiless else length
+        if left is None:
+            chunk = await self._first_chunk(chunks, start)
+        else:
+            chunk = await anext(chunks, None)
+        await self._start(start)
+        while chunk is not None:
+            if left is not None:
+                left -= len(chunk)
+            await self._part(chunk, more=left != 0)
+            chunk = await anext(chunks, None)
+        if not self.finishing:
+            await self._part(b"", more=False)
+
+    async def _first_chunk(self, chunks: AsyncIterator[bytes], start: dict[str, Any]) -> bytes | None:
+        """The first chunk; when it takes long the head goes ahead of it, as event streams need."""
+        first = asyncio.ensure_future(_next(chunks))
+        try:
+            done, _ = await asyncio.wait((first,), timeout=HEAD_HELD_S)
+            if not done:
+                await self._start(start)
+                await self._part(b"", more=True)  # one server keeps the head back until there is a part
+            return await first
+        finally:
+            first.cancel()
+
+    async def _start(self, start: dict[str, Any]) -> None:
+        if not self.started:
+            self.started = True
+            await self._send(start)
+
+    async def _part(self, body: bytes, *, more: bool) -> None:
+        self.finishing = not more
+        self._sending_since_us = self._clock.steady_us()
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+        self._sending_since_us = None
+
+    def _failed(self, error: TransportError) -> GatewayError:
+        exchange = self.exchange
+        exchange.failed_phase = error.phase
+        exchange.detail = error.text
+        if self.started:
+            exchange.truncated_by = "upstream"
+        else:
+            exchange.origin, exchange.source, exchange.retry_after_s = "gateway", None, None
+        return GatewayError(
+            error.code,
+            phase=error.phase,
+            proxy_error=error.proxy_error,
+            cause_text=error.text,
+            retry_after_s=1 if error.code == "upstream-pool" else None,
+        )
+
+    def check(self, now_us: int) -> None:
+        """``upstreams.watch``: begin to listen for a disconnect; give up on a caller that reads nothing."""
+        plan = self.exchange.plan
+        since_us = self._sending_since_us
+        if since_us is not None and plan is not None and now_us - since_us > plan.upstream.timeouts.idle_us:
+            self._leave()
+        elif self._watcher is None and self.uploaded:
+            self._watcher = asyncio.get_running_loop().create_task(self._until_gone())
+
+    def stop_watching(self) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    async def _until_gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._leave()
+
+    def _leave(self) -> None:
+        if not self.finishing and self._task is not None and not self.exchange.client_gone:
+            self.exchange.client_gone = True
+            self._task.cancel()
+
+
+async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(chunks, None)
+
+
+def upstream_target(upstream: Upstream, route: Route, target: bytes, query: bytes) -> bytes:
+    """The request target: the url's own path, then the canonical path without ``strip``, then the query as it came."""
+    path = target
+    if route.strip:
+        prefix = _prefix(route.strip)
+        if path == prefix or path.startswith(prefix + b"/"):
+            path = path[len(prefix) :] or b"/"
+    path = upstream.base_path.encode("ascii") + path
+    return path + b"?" + query if query else path
+
+
+@lru_cache(maxsize=1024)
+def _prefix(strip: str) -> bytes:
+    return canonical(strip.encode("utf-8")).target.rstrip(b"/")
+
+
+def _passage(scope: Scope, exchange: Exchange, plan: Plan, pseudonym: bytes) -> Passage:
+    policy = exchange.snapshot.policy if exchange.snapshot is not None else None
+    headers: Headers = scope["headers"]
+    client = scope.get("client")
+    peer = client[0] if client else ""
+    return Passage(
+        authority=plan.upstream.authority.encode("ascii"),
+        pseudonym=pseudonym,
+        received={"1": b"1.0"}.get(scope["http_version"]) or scope["http_version"].encode("ascii"),
+        credentials=credential_fields(policy.auth if policy else Auth(), plan.route, exchange.credential_id, headers),
+        peer=None if plan.upstream.owner is Owner.THIRD_PARTY else peer,
+        host=next((value for name, value in headers if name == b"host"), b""),
+        scheme=scope.get("scheme", "http"),
+        trusted=policy is not None and _within(peer, policy.server.trusted_proxies),
+        request_id=exchange.request_id.encode("ascii"),
+        trace=_trace(exchange),
+        upstream_headers=plan.upstream_headers,
+    )
+
+
+def credential_fields(auth: Auth, route: Route, credential_id: str | None, headers: Headers) -> frozenset[bytes]:
+    """The fields that are never forwarded (RULINGS 8).
+
+    ``forward_authorization`` keeps ``Authorization`` only where something else authenticated: nobody, a
+    trusted proxy's subject, or a key in another field.
+    """
+    fields = {*auth.key_headers, b"authorization"}
+    if auth.mtls_header is not None:
+        fields.add(auth.mtls_header)
+    others = fields - {b"authorization"}
+    if route.forward_authorization and (credential_id is None or any(name in others for name, _ in headers)):
+        fields.discard(b"authorization")
+    return frozenset(fields)
+
+
+def _within(address: str, networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]) -> bool:
+    if not networks:
+        return False
+    try:
+        peer = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(peer in network for network in networks)
+
+
+def _trace(exchange: Exchange) -> tuple[tuple[bytes, bytes], ...] | None:
+    """Our own ``traceparent`` where telemetry made ids; None lets the caller's through untouched (T-3)."""
+    if not exchange.trace_id or not exchange.span_id:
+        return None
+    parent = f"00-{exchange.trace_id:032x}-{exchange.span_id:016x}-{exchange.trace_flags:02x}".encode("ascii")
+    state = ((b"tracestate", exchange.trace_state.encode("latin-1")),) if exchange.trace_state else ()
+    return ((b"traceparent", parent), *state)
+
+
+def _answered_here(method: str, headers: Headers) -> bool:
+    """``OPTIONS`` that may not go further (P-11). TRACE would show the caller the upstream's own credential."""
+    if method in ("TRACE", "CONNECT"):
+        raise GatewayError("method-not-allowed", f"{method} is not forwarded")
+    return method == "OPTIONS" and max_forwards(headers) == 0
+
+
+async def _answer_options(send: Send) -> None:
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})

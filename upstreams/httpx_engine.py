@@ -1,0 +1,372 @@
+"""The engine over the httpx2 project's transport layer (httpcore2): one pool for one upstream.
+
+One level below ``httpx2.AsyncClient``, which adds fields, follows redirects, keeps cookies, reads proxies from
+the environment and decodes bodies; a gateway may do none of that. Ours on top: the bounded wait for a slot, the
+deadlines of RULINGS 18, early answers, strict framing, the resend rule of RULINGS 16. No policy is read here.
+
+The library's pool loses slots when calls are cancelled while they queue in it (spec admission B5), so nobody
+queues there: our own semaphore has as many places as the pool has connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import tempfile
+from collections.abc import AsyncIterator, Coroutine
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+import httpcore2
+
+from policies.errors import Phase
+from policies.model import Tls, Upstream
+from upstreams.egress import GuardedBackend
+from upstreams.failures import FOREIGN, failure, untrusted
+from upstreams.transport import Headers, TransportError, UpstreamRequest
+
+T = TypeVar("T")
+SAFE_TO_REPEAT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+"""Idempotent methods (RFC 9110 9.2.2)."""
+IDLE_KEPT_S = 30.0
+READ_SIZE = 65_536
+
+
+class _Call:
+    """Where one attempt is. ``reused``: no connection was made for it; ``answered``: a byte of the answer came."""
+
+    __slots__ = ("answered", "deadline", "phase", "reused", "sent", "started", "upstream", "wire")
+
+    def __init__(self, upstream: Upstream, started: float) -> None:
+        self.upstream = upstream
+        self.started = started
+        self.phase: Phase = "upstream_connect"
+        self.reused = True
+        self.sent = False
+        self.answered = False
+        self.wire: _Wire | None = None
+        self.deadline: asyncio.Timeout | None = None
+
+    @property
+    def total_at(self) -> float:
+        return self.started + self.upstream.timeouts.total_us / 1e6
+
+    async def trace(self, event: str, _info: dict[str, Any]) -> None:
+        """The library's own account of its steps; each moves the deadline."""
+        timeouts, now = self.upstream.timeouts, asyncio.get_running_loop().time()
+        match event:
+            case "connection.connect_tcp.started":
+                self.reused = False
+                self._until(now + timeouts.connect_us / 1e6)
+            case "http11.send_request_headers.started":
+                self.phase, self.sent = "upstream_wait", True
+                self._until(self.total_at)
+            case "http11.receive_response_headers.started":
+                self._until(now + timeouts.first_byte_us / 1e6)
+            case _:
+                pass
+
+    def failure(self, error: Exception) -> TransportError:
+        return failure(error, phase=self.phase, sent=self.sent, answered=self.answered)
+
+    def _until(self, when: float) -> None:
+        if self.deadline is not None and not self.deadline.expired():
+            self.deadline.reschedule(min(when, self.total_at))
+
+
+_CALL: ContextVar[_Call] = ContextVar("call")
+
+
+class HttpxTransport:
+    """``upstreams.transport.Transport`` for ``upstream``. ``listeners`` are our own, never connected to."""
+
+    def __init__(self, upstream: Upstream, *, listeners: frozenset[tuple[str, int]] = frozenset()) -> None:
+        self._upstream = upstream
+        self._free = asyncio.Semaphore(upstream.pool.connections)
+        self._host = upstream.host.encode("idna" if not upstream.host.isascii() else "ascii")
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=tls_context(upstream.tls) if upstream.scheme == "https" else None,
+            max_connections=upstream.pool.connections,
+            max_keepalive_connections=upstream.pool.connections,
+            keepalive_expiry=min(IDLE_KEPT_S, upstream.pool.max_age_us / 1e6),
+            network_backend=_Network(listeners),
+        )
+
+    async def send(self, request: UpstreamRequest) -> HttpxAnswer:
+        """Send ``request`` and wait for the final head. Raises ``TransportError``."""
+        await self._take()
+        try:
+            answer = await self._send(request)
+        except BaseException:
+            self._free.release()
+            raise
+        return answer
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._pool.aclose()
+
+    async def _take(self) -> None:
+        try:
+            async with asyncio.timeout(self._upstream.pool.wait_us / 1e6):
+                await self._free.acquire()
+        except TimeoutError:
+            raise TransportError(
+                "upstream-pool", proxy_error="connection_limit_reached", phase="queue", sent=False
+            ) from None
+
+    async def _send(self, request: UpstreamRequest) -> HttpxAnswer:
+        started = asyncio.get_running_loop().time()
+        call = _Call(self._upstream, started)
+        try:
+            return await self._attempt(request, call)
+        except FOREIGN as error:
+            if not _may_resend(request, call, error):
+                raise call.failure(error) from error
+        call = _Call(self._upstream, started)
+        try:
+            return await self._attempt(request, call)
+        except FOREIGN as error:
+            raise call.failure(error) from error
+
+    async def _attempt(self, request: UpstreamRequest, call: _Call) -> HttpxAnswer:
+        _CALL.set(call)
+        timeouts = self._upstream.timeouts
+        limits = {"connect": timeouts.connect_us / 1e6, "write": timeouts.write_us / 1e6, "read": None, "pool": None}
+        outgoing = httpcore2.Request(
+            request.method,
+            httpcore2.URL(
+                scheme=self._upstream.scheme, host=self._host, port=self._upstream.port, target=request.target
+            ),
+            headers=[*request.headers, *_framing(request)],
+            content=None if request.body is None else _unless_answered(request.body, call),
+            extensions={"timeout": limits, "trace": call.trace},
+        )
+        async with asyncio.timeout_at(call.total_at) as call.deadline:
+            response = await self._pool.handle_async_request(outgoing)
+        limits["read"] = timeouts.idle_us / 1e6
+        answer = HttpxAnswer(response, call, self._free)
+        problem = framing_problem(response)
+        if problem is not None:
+            await answer.discard()
+            raise httpcore2.RemoteProtocolError(problem)
+        return answer
+
+
+class HttpxAnswer:
+    """``upstreams.transport.UpstreamResponse``: the head is here, the body still on the wire."""
+
+    __slots__ = ("_call", "_chunks", "_complete", "_free", "_response", "headers", "status")
+
+    def __init__(self, response: httpcore2.Response, call: _Call, free: asyncio.Semaphore) -> None:
+        self.status = response.status
+        self.headers: Headers = [(name.lower(), value) for name, value in response.headers]
+        self._response = response
+        self._call = call
+        self._free: asyncio.Semaphore | None = free
+        self._chunks: Any = None
+        self._complete = False
+        call.phase = "upstream_body"
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """The content, still encoded. Raises ``TransportError`` when it is cut short or too slow."""
+        self._chunks = self._response.stream.__aiter__()  # type: ignore[union-attr]
+        endless = any(
+            name == b"content-type" and value.startswith(b"text/event-stream") for name, value in self.headers
+        )
+        until = None if endless else self._call.total_at
+        try:
+            while True:
+                async with asyncio.timeout_at(until):
+                    chunk = await anext(self._chunks, None)
+                if chunk is None:
+                    self._complete = True
+                    return
+                yield chunk
+        except FOREIGN as error:
+            raise self._call.failure(error) from error
+        finally:
+            await self.aclose()
+
+    async def discard(self) -> None:
+        """Close the connection without giving the slot back; the caller still holds it."""
+        self._free = None
+        await self._response.aclose()
+
+    async def aclose(self) -> None:
+        """Give the connection back, or close it when the body was not read to its end. Idempotent."""
+        free, self._free = self._free, None
+        if free is None:
+            return
+        if self._complete:
+            await self._close(free)
+        else:
+            # Often here because the task was cancelled, and that must not leave a slot or a socket behind.
+            await asyncio.shield(asyncio.ensure_future(self._close(free)))
+
+    async def _close(self, free: asyncio.Semaphore) -> None:
+        try:
+            with contextlib.suppress(httpcore2.NetworkError, RuntimeError):
+                if self._chunks is not None:
+                    await self._chunks.aclose()
+                await self._response.aclose()
+        finally:
+            free.release()
+
+
+class _Network(GuardedBackend):
+    async def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore2.AsyncNetworkStream:
+        return _Wire(await super().connect_tcp(*args, **kwargs))
+
+
+class _Wire(httpcore2.AsyncNetworkStream):
+    """A stream that can look whether the answer already comes while the request body is still being sent."""
+
+    def __init__(self, inner: httpcore2.AsyncNetworkStream) -> None:
+        self._inner = inner
+        self._ahead: asyncio.Task[bytes] | None = None
+        self._guard: asyncio.Timeout | None = None
+
+    def look_ahead(self) -> None:
+        self._ahead = asyncio.create_task(self._first_answer())
+        self._ahead.add_done_callback(self._interrupt)
+
+    async def unless_answered(self, step: Coroutine[Any, Any, T]) -> T:
+        """``step``, given up with ``WriteError`` as soon as the upstream answers or closes: the library then reads."""
+        if self._ahead is None:
+            return await step
+        if self._ahead.done():
+            step.close()
+            raise httpcore2.WriteError("answered before the request was complete")
+        guard = self._guard = asyncio.timeout(None)
+        try:
+            async with guard:
+                return await step
+        except TimeoutError:
+            if not guard.expired():
+                raise
+            raise httpcore2.WriteError("answered before the request was complete") from None
+        finally:
+            self._guard = None
+
+    def _interrupt(self, ahead: asyncio.Task[bytes]) -> None:
+        if not ahead.cancelled():
+            ahead.exception()  # seen here, so that an answer nobody reads is not reported as a lost exception
+        if self._guard is not None and not self._guard.expired():
+            self._guard.reschedule(asyncio.get_running_loop().time())
+
+    async def _first_answer(self) -> bytes:
+        """Bytes up to where a final answer may begin; an interim one does not end the upload."""
+        received = b""
+        while True:
+            more = await self._inner.read(READ_SIZE)
+            received += more
+            if not more or not received.startswith(b"HTTP/1.1 1") or len(received) > READ_SIZE:
+                return received
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109  the library's
+        ahead, self._ahead = self._ahead, None
+        data = await (self._inner.read(max_bytes, timeout) if ahead is None else _result(ahead, timeout))
+        if data:
+            _CALL.get().answered = True
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109  the library's
+        _CALL.get().wire = self
+        await self.unless_answered(self._inner.write(buffer, timeout))
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  the library's signature
+    ) -> httpcore2.AsyncNetworkStream:
+        try:
+            return _Wire(await self._inner.start_tls(ssl_context, server_hostname, timeout))
+        except httpcore2.ConnectError as error:
+            raise untrusted(error) from error
+        except asyncio.CancelledError:
+            # The library closes the socket on every exception but this one.
+            await asyncio.shield(asyncio.ensure_future(self.aclose()))
+            raise
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+    async def aclose(self) -> None:
+        if self._ahead is not None:
+            self._ahead.cancel()
+        await self._inner.aclose()
+
+
+async def _unless_answered(body: AsyncIterator[bytes], call: _Call) -> AsyncIterator[bytes]:
+    iterator = aiter(body)
+    wire = call.wire
+    if wire is None:  # a library double that writes nothing
+        async for chunk in iterator:
+            yield chunk
+        return
+    wire.look_ahead()
+    part: bytes | None = b""
+    while part is not None:
+        if part:
+            yield part
+        part = await wire.unless_answered(_next(iterator))
+
+
+async def _result(ahead: asyncio.Task[bytes], timeout: float | None) -> bytes:  # noqa: ASYNC109  handed through
+    try:
+        await asyncio.wait((ahead,), timeout=timeout)
+    finally:
+        if not ahead.done():
+            ahead.cancel()
+    if not ahead.done():
+        raise httpcore2.ReadTimeout("no answer in time")
+    return ahead.result()
+
+
+async def _next(iterator: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(iterator, None)
+
+
+def _framing(request: UpstreamRequest) -> Headers:
+    if request.content_length is not None:
+        return [(b"content-length", b"%d" % request.content_length)]
+    return [] if request.body is None else [(b"transfer-encoding", b"chunked")]
+
+
+def _may_resend(request: UpstreamRequest, call: _Call, error: Exception) -> bool:
+    """RULINGS 16: a reused connection died before the first byte, and the request is safe to repeat."""
+    died = isinstance(error, httpcore2.ReadError | httpcore2.WriteError | httpcore2.RemoteProtocolError)
+    return died and call.reused and not call.answered and request.body is None and request.method in SAFE_TO_REPEAT
+
+
+def framing_problem(response: httpcore2.Response) -> str | None:
+    """What the library lets pass and RFC 9112 does not (6.1, 6.3); such an answer is never guessed at."""
+    names = [name.lower() for name, _ in response.headers]
+    version = response.extensions.get("http_version", b"HTTP/1.1")
+    if version not in (b"HTTP/1.0", b"HTTP/1.1"):
+        return "an HTTP version that is neither 1.0 nor 1.1"
+    if not 200 <= response.status <= 599:
+        return "a status outside 200-599 where a final one belongs"
+    if b"transfer-encoding" in names and b"content-length" in names:
+        return "Content-Length beside Transfer-Encoding"
+    if b"transfer-encoding" in names and version == b"HTTP/1.0":
+        return "transfer coding in HTTP/1.0"
+    return None
+
+
+def tls_context(tls: Tls) -> ssl.SSLContext:
+    """Trust as the policy says; nothing comes from the environment but the system's own roots."""
+    context = ssl.create_default_context(cadata=tls.ca)
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if tls.cert is not None:
+        # The ssl module reads certificates from files only; this one is private and gone at once.
+        with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+            file.write(tls.cert)
+            file.flush()
+            context.load_cert_chain(file.name)
+    return context

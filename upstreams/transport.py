@@ -1,0 +1,69 @@
+"""The port to upstreams: one request out, one response in, both streamed (DESIGN §8).
+
+An engine implements ``Transport`` for one upstream. Header names are lower-case bytes, values raw;
+nothing is decompressed, redirected, retried or stored, and no cookie is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from policies.errors import Phase
+
+Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(slots=True, kw_only=True)
+class UpstreamRequest:
+    """``target`` is the origin-form request target; ``body`` None means no body.
+
+    ``headers`` are complete but for the framing, which the engine owns: ``content_length`` None with a
+    body means chunked.
+    """
+
+    method: bytes
+    target: bytes
+    headers: Headers
+    body: AsyncIterator[bytes] | None = None
+    content_length: int | None = None
+
+
+class UpstreamResponse(Protocol):
+    """An answer whose head has arrived. The caller reads ``body`` to its end or calls ``aclose``."""
+
+    status: int
+    headers: Headers
+
+    def body(self) -> AsyncIterator[bytes]:
+        """The content as framed by the upstream, still encoded. Raises ``TransportError`` when cut short."""
+
+    async def aclose(self) -> None:
+        """Give the connection back or close it. Idempotent."""
+
+
+class Transport(Protocol):
+    """One upstream's connections."""
+
+    async def send(self, request: UpstreamRequest) -> UpstreamResponse:
+        """Send and wait for the final head. Raises ``TransportError``."""
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+
+
+class TransportError(Exception):
+    """What went wrong on the way, mapped once from the engine's own exceptions.
+
+    ``code`` is a row of ``policies.errors``; ``proxy_error`` the RFC 9209 token; ``phase`` where the call
+    was; ``sent`` whether a byte of the request may have reached the upstream.
+    """
+
+    def __init__(self, code: str, *, proxy_error: str, phase: Phase, sent: bool, text: str = "") -> None:
+        super().__init__(code, text)
+        self.code = code
+        self.proxy_error = proxy_error
+        self.phase = phase
+        self.sent = sent
+        self.text = text
