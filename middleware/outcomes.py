@@ -1,0 +1,140 @@
+"""Exactly one ``Outcome`` for each request, whatever happens, handed to every sink (spec O1-O13).
+
+Stands outside the place where errors become answers and sees what the caller saw: the status that left, the
+bytes, whether the message was cut. Adds the two fields that every answer has: ``x-request-id`` and ``date``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Protocol
+
+from policies.errors import ERRORS, GatewayError
+from policies.exchange import SCOPE_KEY, Exchange, Outcome
+from policies.model import ANONYMOUS
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from policies.ports import Clock
+
+log = logging.getLogger("tiergate.outcomes")
+
+CLIENT_CLOSED = 499
+"""The status of a request whose caller left before an answer; never on the wire (nginx's convention)."""
+
+
+class OutcomeSink(Protocol):
+    def record(self, exchange: Exchange, outcome: Outcome) -> None:
+        """Take note. Never raises; at most a few microseconds."""
+
+
+class Outcomes:
+    """ASGI: records what became of every request."""
+
+    def __init__(self, app: ASGIApp, *, clock: Clock, sinks: Sequence[OutcomeSink]) -> None:
+        self.app = app
+        self._clock = clock
+        self._sinks = tuple(sinks)
+        self._date = (0, b"")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        exchange: Exchange = scope[SCOPE_KEY]
+        finished = False
+
+        async def watched(message: Message) -> None:
+            nonlocal finished
+            if message["type"] == "http.response.start":
+                exchange.status = message["status"]
+                exchange.head_sent = True
+                message = {**message, "headers": self._headed(exchange, message["headers"])}
+            elif message["type"] == "http.response.body":
+                exchange.bytes_out += len(message.get("body", b""))
+                finished = not message.get("more_body", False)
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except asyncio.CancelledError:
+            exchange.detail = exchange.detail or "cancelled"
+            raise
+        except GatewayError:
+            raise
+        except Exception as error:
+            exchange.detail = exchange.detail or f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            self._record(exchange, finished)
+
+    def _headed(self, exchange: Exchange, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """``headers`` with our request id in place of any other, and a date where there is none (RFC 9110 6.6.1)."""
+        kept = [pair for pair in headers if pair[0] != b"x-request-id"]
+        kept.append((b"x-request-id", exchange.request_id.encode("ascii")))
+        if not any(name == b"date" for name, _ in kept):
+            second = self._clock.wall_us() // 1_000_000
+            if self._date[0] != second:
+                self._date = (second, formatdate(second, usegmt=True).encode("ascii"))
+            kept.append((b"date", self._date[1]))
+        return kept
+
+    def _record(self, exchange: Exchange, finished: bool) -> None:
+        exchange.finished_us = self._clock.steady_us()
+        if not finished:
+            _judge_unfinished(exchange)
+        outcome = outcome_of(exchange, self._clock.wall_us())
+        for sink in self._sinks:
+            try:
+                sink.record(exchange, outcome)
+            except Exception:
+                log.exception("an outcome was not recorded by %s", type(sink).__name__)
+
+
+def _judge_unfinished(exchange: Exchange) -> None:
+    """A message that never ended: the caller left, the upstream broke it off, or we did."""
+    exchange.failed_phase = exchange.failed_phase or exchange.phase
+    if exchange.client_gone:
+        exchange.origin = "client"
+        exchange.status = exchange.status or CLIENT_CLOSED
+        exchange.error_code = None
+    elif exchange.head_sent:
+        exchange.truncated_by = exchange.truncated_by or "gateway"
+    else:
+        exchange.status, exchange.origin = 500, "gateway"
+        exchange.error_code = exchange.error_code or "internal"
+
+
+def outcome_of(exchange: Exchange, wall_us: int) -> Outcome:
+    """What is kept of a finished request."""
+    plan, code = exchange.plan, exchange.error_code
+    finished_us = exchange.finished_us or exchange.started_us
+    began_us, ended_us = exchange.upstream_started_us, exchange.upstream_finished_us
+    upstream = plan.upstream if plan is not None and exchange.upstream_name is not None else None
+    tenant = exchange.tenant.id if exchange.tenant is not None else ""
+    return Outcome(
+        known_wall_us=wall_us,
+        tenant=f"{ANONYMOUS}:{exchange.tenant.tier}" if exchange.tenant is not None and tenant == ANONYMOUS else tenant,
+        tier=exchange.tenant.tier if exchange.tenant is not None else None,
+        group=plan.route.group if plan is not None else None,
+        route=exchange.route_name,
+        status=exchange.status or 500,
+        origin=exchange.origin,
+        reason=code,
+        phase=exchange.failed_phase,
+        source=exchange.source,
+        over_limit=code is not None and ERRORS[code].sla == "own_limit",  # no degraded share yet: O3b
+        internal=exchange.internal,
+        truncated_by=exchange.truncated_by,
+        upstream=exchange.upstream_name,
+        upstream_host=exchange.upstream_host,
+        owner=upstream.owner.value if upstream is not None else None,
+        vendor=upstream.vendor if upstream is not None else None,
+        upstream_status=exchange.upstream_status,
+        elapsed_us=finished_us - exchange.started_us,
+        upstream_us=(ended_us or finished_us) - began_us if began_us is not None else 0,
+    )

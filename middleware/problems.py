@@ -1,0 +1,138 @@
+"""The one place where an error becomes a response (RULINGS 22, RFC 9457, RFC 9209).
+
+Knows how an answer looks, not why it came about. After the head has left nothing can be said any more: the
+error goes on outward, so that the server breaks the message off and nobody takes a part for the whole.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from policies.errors import GatewayError
+from policies.exchange import SCOPE_KEY, Exchange
+from policies.fields import render
+from policies.model import Server
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from policies.ports import Clock
+
+log = logging.getLogger("tiergate.problems")
+
+JSON = b"application/json"
+PROBLEM = b"application/problem+json"
+_QUALITY = re.compile(rb"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
+DEFAULT_BASE = Server().problems_base
+
+
+class Problems:
+    """ASGI: renders every exception of the layers inside."""
+
+    def __init__(self, app: ASGIApp, *, clock: Clock) -> None:
+        self.app = app
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        exchange: Exchange = scope[SCOPE_KEY]
+        try:
+            await self.app(scope, receive, send)
+            return
+        except GatewayError as raised:
+            error = raised
+        except Exception as unknown:
+            log.exception("request %s failed", exchange.request_id)
+            error = GatewayError("internal", cause_text=f"{type(unknown).__name__}: {unknown}")
+            error.__cause__ = unknown
+        _note(exchange, error)
+        if exchange.head_sent:
+            raise error
+        body = encoded(members(exchange, error))
+        head = headers(exchange, error, self._clock.wall_us(), scope["headers"], len(body))
+        await send({"type": "http.response.start", "status": error.type.status, "headers": head})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+def _note(exchange: Exchange, error: GatewayError) -> None:
+    """What the span, the log and the SLA need to know of the failure."""
+    exchange.error_code = error.code
+    exchange.failed_phase = error.phase or exchange.phase
+    exchange.detail = error.cause_text or exchange.detail or error.detail
+    if not exchange.head_sent:
+        exchange.origin = "gateway"
+        exchange.source = error.type.source
+        exchange.retry_after_s = error.retry_after_s
+
+
+def encoded(value: dict[str, Any]) -> bytes:
+    """Compact JSON; errors are rare enough for the standard library."""
+    return json.dumps(value, separators=(", ", ": "), ensure_ascii=True).encode("ascii")
+
+
+def members(exchange: Exchange, error: GatewayError) -> dict[str, Any]:
+    """The body's object: the fixed members of DESIGN §5 together with those of RFC 9457."""
+    base = exchange.snapshot.policy.server.problems_base if exchange.snapshot is not None else DEFAULT_BASE
+    body: dict[str, Any] = {"error": error.type.word, "source": error.type.source}
+    if error.retry_after_s is not None:
+        body |= {"provider": None, "retry_after_seconds": error.retry_after_s, "estimated": False}
+    body |= {"type": error.type.type_uri(base), "title": error.type.title, "status": error.type.status}
+    if error.detail:
+        body["detail"] = error.detail
+    if error.violated:
+        body["violated-policies"] = list(error.violated)
+    return body | {"request_id": exchange.request_id}
+
+
+def headers(
+    exchange: Exchange, error: GatewayError, wall_us: int, asked: Iterable[tuple[bytes, bytes]], length: int
+) -> list[tuple[bytes, bytes]]:
+    """The head of the answer; the limits' fields describe every limit once the store has answered (DESIGN §5)."""
+    fields = [*error.headers]
+    if error.retry_after_s is not None:
+        fields.append((b"retry-after", b"%d" % error.retry_after_s))
+        fields.append((b"retry-after-ms", b"%d" % (error.retry_after_ms or error.retry_after_s * 1000)))
+    if exchange.plan is not None and exchange.decision is not None:
+        fields += render(exchange.plan, exchange.decision, wall_us)
+    proxy = f"; error={error.proxy_error}" if error.proxy_error else ""
+    return [
+        *fields,
+        (b"proxy-status", f"tiergate{proxy}".encode("ascii")),
+        (b"cache-control", b"no-store"),
+        (b"vary", b"accept"),
+        (b"content-type", PROBLEM if prefers_problem(asked) else JSON),
+        (b"content-length", b"%d" % length),
+    ]
+
+
+def prefers_problem(asked: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether ``Accept`` ranks application/problem+json over application/json (RFC 9110 12.5.1).
+
+    At equal rank the more exactly named one wins, and plain JSON when both are named alike.
+    """
+    accept = b",".join(value for name, value in asked if name == b"accept").lower()
+    if PROBLEM not in accept:
+        return False
+    ranges = [_range(part) for part in accept.split(b",")]
+    quality, exactness = _rank(ranges, PROBLEM)
+    return quality > 0 and (quality, exactness) > _rank(ranges, JSON)
+
+
+def _range(part: bytes) -> tuple[bytes, float]:
+    """One media range and its quality; a malformed quality counts as 0."""
+    media, *parameters = [piece.strip() for piece in part.split(b";")]
+    quality = next((piece[2:] for piece in parameters if piece.startswith(b"q=")), b"1")
+    return media, float(quality) if _QUALITY.fullmatch(quality) else 0.0
+
+
+def _rank(ranges: list[tuple[bytes, float]], media: bytes) -> tuple[float, int]:
+    """``(quality, exactness)`` of the most exact range that holds ``media``."""
+    held = {media: 3, media.split(b"/")[0] + b"/*": 2, b"*/*": 1}
+    exactness, quality = max(((held[m], q) for m, q in ranges if m in held), default=(0, 0.0))
+    return quality, exactness

@@ -1,0 +1,275 @@
+"""Who calls, and what for: the request's policy snapshot, canonical path, tenant, route and plan (DESIGN §3.4).
+
+Checks no credential itself (that is the ``Authenticator``'s), charges no limit and renders no answer but that
+of a preflight. The order is part of the contract: what is malformed is refused first, then an address with too
+many failures, then a bad credential, and only then is a caller told whether a route exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from middleware.address import TrustedProxies, parsed, partition
+from middleware.cors import preflight, wanted_method
+from middleware.failures import Failures
+from policies.credential import CredentialFields, Presented
+from policies.errors import GatewayError
+from policies.exchange import SCOPE_KEY, Exchange
+from policies.model import ANONYMOUS, Route, Tenant
+from policies.paths import PathError, canonical, framing_problem, host_problem
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from policies.ports import Authenticator, Clock, Identity, PolicySource
+    from policies.snapshot import Snapshot
+
+RESERVED = "/_gateway"
+"""The gateway's own pages live at and under this path; no route may."""
+
+ANONYMOUS_ACCOUNT = "\x00"
+"""Prefix of the account of a caller without a credential; no tenant id can begin with it."""
+
+FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+TRY_AGAIN_LATER = 1013
+PLACES_KEPT = 10_000
+"""Pairs of method and raw path whose meaning is remembered under one policy."""
+
+
+class Tenancy:
+    """ASGI: fills in the exchange and passes the request on without the caller's credential.
+
+    ``pages`` serves what lives under ``/_gateway``; it may be reached without a credential, with ``exchange.tenant``
+    None then, and decides itself what such a caller may see.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        source: PolicySource,
+        authenticator: Authenticator,
+        clock: Clock,
+        pages: ASGIApp | None = None,
+        failures: Failures | None = None,
+    ) -> None:
+        self.app = app
+        self._source = source
+        self._authenticator = authenticator
+        self._clock = clock
+        self._pages = pages
+        self._failures = Failures() if failures is None else failures
+        self._rules: _Rules | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._foreign(scope, receive, send)
+            return
+        exchange: Exchange = scope[SCOPE_KEY]
+        snapshot = exchange.snapshot = self._source.current
+        rules = self._rules_of(snapshot)
+        headers = scope["headers"]
+        watched = [pair for pair in headers if pair[0] in rules.watched]
+        trusted = _describe(exchange, scope, rules, watched)
+        place = rules.place(exchange, scope, headers)
+        route, internal = place.route, place.internal
+        exchange.route_name = route.name if route else None
+        if exchange.method == "OPTIONS" and route:
+            granted = preflight(route, headers)
+            if granted is not None:
+                await send({"type": "http.response.start", "status": 204, "headers": granted})
+                await send({"type": "http.response.body", "body": b""})
+                return
+        passes = route is not None and route.forward_authorization
+        presented = rules.fields.read(watched, peer_trusted=trusted, authorization_passes=passes)
+        await self._identify(exchange, snapshot, rules, presented, optional=internal and self._pages is not None)
+        onward = {**scope, "headers": rules.fields.stripped(headers, presented, authorization_passes=passes)}
+        if internal and self._pages is not None:
+            exchange.internal = True
+            await self._pages(onward, receive, send)
+            return
+        _plan(exchange, snapshot, _taken(exchange, place))
+        await self.app(onward, receive, send)
+
+    async def _foreign(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Lifespan goes through; a WebSocket would go through without a tenant, so it is refused (RFC 6455 7.4)."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": TRY_AGAIN_LATER})
+        else:
+            await self.app(scope, receive, send)
+
+    def _rules_of(self, snapshot: Snapshot) -> _Rules:
+        rules = self._rules
+        if rules is None or rules.snapshot is not snapshot:
+            rules = self._rules = _Rules(snapshot)
+        return rules
+
+    async def _identify(
+        self, exchange: Exchange, snapshot: Snapshot, rules: _Rules, presented: Presented, *, optional: bool
+    ) -> None:
+        exchange.phase = "auth"
+        if presented.nothing:
+            _nobody(exchange, rules, optional=optional)
+        else:
+            now_us = self._clock.steady_us()
+            address = partition(exchange.client_address)
+            self._refuse_blocked(address, now_us)
+            try:
+                identity = await self._owner(snapshot, presented)
+            except GatewayError as error:
+                if error.code == "unauthenticated":
+                    if address:
+                        self._failures.charge(address, now_us)
+                    error.headers = (*error.headers, rules.challenge)
+                raise
+            exchange.tenant = identity.tenant
+            exchange.account = identity.tenant.id
+            exchange.credential_id = identity.credential_id
+        exchange.phase = "queue"
+
+    def _refuse_blocked(self, address: str, now_us: int) -> None:
+        """Raises ``credential-failures``. Callers of unknown address (a unix socket) share no budget."""
+        wait_us = self._failures.wait_us(address, now_us) if address else 0
+        if wait_us:
+            raise GatewayError(
+                "credential-failures",
+                "Too many credentials from this address were not valid.",
+                phase="auth",
+                retry_after_s=-(-wait_us // 1_000_000),
+                retry_after_ms=-(-wait_us // 1_000),
+            )
+
+    async def _owner(self, snapshot: Snapshot, presented: Presented) -> Identity:
+        """The one tenant that everything presented stands for; the secret names the credential.
+
+        Whatever breaks in the back end is a 503, never a 401 (spec O11).
+        """
+        if presented.problem is not None:
+            raise _unauthenticated(presented.problem)
+        first = presented.secret or presented.subject
+        assert first is not None  # noqa: S101 - `nothing` was asked before
+        try:
+            identity = await self._authenticator.authenticate(snapshot, first)
+            if presented.secret and presented.subject:
+                other = await self._authenticator.authenticate(snapshot, presented.subject)
+                if other.tenant is not identity.tenant:
+                    raise _unauthenticated("key and client certificate belong to different tenants")
+            return identity
+        except GatewayError:
+            raise
+        except Exception as error:
+            raise GatewayError("auth-unavailable", phase="auth", cause_text=f"{type(error).__name__}: {error}")
+
+
+class _Place(NamedTuple):
+    """What a method and a raw path mean: the canonical path, and the route or the methods that are taken there."""
+
+    path: str
+    target: bytes
+    internal: bool
+    route: Route | None
+    allow: tuple[str, ...]
+
+
+class _Rules:
+    """What one policy says about tenancy, worked out once; ``place`` remembers what paths mean."""
+
+    __slots__ = ("_places", "anonymous", "challenge", "fields", "proxies", "snapshot", "watched")
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        policy = snapshot.policy
+        self.snapshot = snapshot
+        self.fields = CredentialFields(policy.auth)
+        self.watched = self.fields.names | FRAMING | {b"host"}
+        self.challenge = (b"www-authenticate", self.fields.challenge)
+        self.proxies = TrustedProxies(policy.server.trusted_proxies)
+        tier = policy.auth.anonymous_tier
+        self.anonymous = None if tier is None else Tenant(id=ANONYMOUS, tier=tier)
+        self._places: dict[tuple[str, bytes], _Place] = {}
+
+    def place(self, exchange: Exchange, scope: Scope, headers: Iterable[tuple[bytes, bytes]]) -> _Place:
+        """Where the call goes; sets path and target. Raises ``bad-path``. A preflight goes where it asks about."""
+        asked = wanted_method(headers) if exchange.method == "OPTIONS" else None
+        method, raw = exchange.method, scope["raw_path"]
+        place = self._places.get((method, raw))
+        if place is None or asked is not None:
+            place = self._found(method, asked, raw)
+            # Only what leads somewhere is remembered, so that a scan for paths does not push it out.
+            if place.route is not None and asked is None:
+                if len(self._places) >= PLACES_KEPT:
+                    self._places.clear()
+                self._places[method, raw] = place
+        exchange.path = place.path
+        exchange.target = place.target
+        return place
+
+    def _found(self, method: str, asked: str | None, raw: bytes) -> _Place:
+        try:
+            path = canonical(raw.partition(b"?")[0])
+        except PathError as error:
+            raise GatewayError("bad-path", error.reason)
+        if path.decoded == RESERVED or path.decoded.startswith(RESERVED + "/"):
+            return _Place(path.decoded, path.target, True, None, ())
+        match = self.snapshot.routes.match(asked or method, path.decoded)
+        if asked and not (match.route and match.route.cors):
+            match = self.snapshot.routes.match(method, path.decoded)
+        return _Place(path.decoded, path.target, False, match.route, match.allow)
+
+
+def _describe(exchange: Exchange, scope: Scope, rules: _Rules, watched: list[tuple[bytes, bytes]]) -> bool:
+    """What was asked, and from where, onto the exchange; whether the peer is trusted. Raises ``bad-request``."""
+    peer = scope.get("client") or ("", 0)
+    trusted = rules.proxies.trusts(peer[0])
+    exchange.method = scope["method"]
+    exchange.query = scope.get("query_string", b"")
+    exchange.client_address = rules.proxies.client(peer[0], scope["headers"]) if trusted else _plain_address(peer[0])
+    version = scope["http_version"]
+    problem = host_problem(watched, version)
+    if problem is None and any(name in FRAMING for name, _ in watched):
+        problem = framing_problem(watched, version)
+    if problem:
+        raise GatewayError("bad-request", problem)
+    return trusted
+
+
+def _plain_address(peer: str) -> str:
+    """The peer as text: IPv4-mapped IPv6 (a dual-stack listener) as IPv4, what is no address (``unix:``) as unknown."""
+    return str(parsed(peer) or "") if ":" in peer else peer
+
+
+def _nobody(exchange: Exchange, rules: _Rules, *, optional: bool) -> None:
+    """A caller without any credential: the anonymous tier, where there is one (spec policy.md, Rules)."""
+    if rules.anonymous is not None:
+        exchange.tenant = rules.anonymous
+        exchange.account = ANONYMOUS_ACCOUNT + partition(exchange.client_address)
+    elif not optional:
+        error = _unauthenticated("no credential")
+        error.detail = "A credential is needed."
+        error.headers = (rules.challenge,)
+        raise error
+
+
+def _taken(exchange: Exchange, place: _Place) -> Route:
+    """The route that the call takes. Raises ``no-route`` and ``method-not-allowed``."""
+    route = place.route
+    if route is not None and (route.methods is None or exchange.method in route.methods):
+        return route
+    allow = sorted(route.methods) if route and route.methods else place.allow
+    if not allow:
+        raise GatewayError("no-route")
+    raise GatewayError("method-not-allowed", headers=((b"allow", ", ".join(allow).encode()),))
+
+
+def _plan(exchange: Exchange, snapshot: Snapshot, route: Route) -> None:
+    assert exchange.tenant is not None  # noqa: S101 - a call of a route has a tenant or was refused
+    plan = exchange.plan = snapshot.plan(exchange.tenant, route)
+    if not plan.allowed:
+        raise GatewayError("forbidden-tier", f'The tier "{plan.tier.name}" has no access to this route.')
+
+
+def _unauthenticated(cause: str) -> GatewayError:
+    return GatewayError("unauthenticated", "The credential is not valid.", phase="auth", cause_text=cause)
+
+
+__all__ = ["ANONYMOUS_ACCOUNT", "RESERVED", "Tenancy"]
