@@ -1,0 +1,286 @@
+"""The command line: parses arguments, calls one function, turns the end into an exit code.
+
+Exit codes (DESIGN §12): 0 done, 1 a finding, 2 a difference, 3 the environment, 64 usage, 70 a bug. Heavy
+modules are imported inside their commands, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+EXIT_FINDING = 1
+EXIT_ENVIRONMENT = 3
+EXIT_USAGE = 64
+EXIT_BUG = 70
+CLICK_USAGE = 2
+
+app = typer.Typer(
+    name="tiergate",
+    help="An API gateway that keeps tier contracts: exact limits, every 429 with whose it is and when to come back.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+keys_app = typer.Typer(help="API keys: mint one, see which are used.", no_args_is_help=True)
+mock_app = typer.Typer(help="Test doubles.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
+app.add_typer(mock_app, name="mock")
+
+
+class Output(StrEnum):
+    text = "text"
+    json = "json"
+    github = "github"
+
+
+PoliciesOption = Annotated[Path | None, typer.Option("--policies", help="Policy directory. [TIERGATE_POLICIES]")]
+StateOption = Annotated[Path | None, typer.Option("--state-dir", help="State directory. [TIERGATE_STATE_DIR]")]
+OutputOption = Annotated[Output, typer.Option("--output", help="How findings are written.")]
+
+
+class UsageError(Exception):
+    """An argument or setting that cannot be used."""
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            typer.echo(f"tiergate {version('tiergate')}")
+        except PackageNotFoundError:
+            typer.echo("tiergate (not installed)")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+@app.command(epilog="Example: tiergate serve --policies policies/examples/demo --listen 127.0.0.1:8080")
+def serve(
+    policies: PoliciesOption = None,
+    listen: Annotated[str | None, typer.Option(help="host:port for traffic. [TIERGATE_LISTEN]")] = None,
+    host: Annotated[str | None, typer.Option(help="Only the host of --listen.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Only the port of --listen.")] = None,
+    admin: Annotated[str | None, typer.Option(help="host:port of the admin listener. [TIERGATE_ADMIN]")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=256, help="Worker processes. [TIERGATE_WORKERS]")] = None,
+    server: Annotated[str | None, typer.Option(help="granian or uvicorn. [TIERGATE_SERVER]")] = None,
+    state_dir: StateOption = None,
+) -> None:
+    """Run the gateway until SIGTERM or Ctrl-C; SIGHUP reads the policies again."""
+    from gateway import logs, supervisor
+
+    if listen is not None and (host is not None or port is not None):
+        raise UsageError("--listen already says host and port; leave out --host and --port")
+    if listen is None and (host is not None or port is not None):
+        listen = _listen(host, port)
+    settings = _settings(
+        policies=policies, listen=listen, admin=admin, workers=workers, server=server, state_dir=state_dir
+    )
+    logs.configure(settings.log_level, "supervisor")
+    raise typer.Exit(supervisor.run(settings, env=os.environ))
+
+
+def _listen(host: str | None, port: int | None) -> str:
+    text = host or "127.0.0.1"
+    return f"[{text}]:{port or 8080}" if ":" in text else f"{text}:{8080 if port is None else port}"
+
+
+def _settings(**flags: Any) -> Any:
+    from gateway.settings import SettingsError, from_environment
+
+    try:
+        return from_environment(os.environ, **flags)
+    except SettingsError as error:
+        raise UsageError(str(error)) from error
+
+
+@app.command(epilog="Example: tiergate check policy/ --output github")
+def check(
+    directory: Annotated[Path | None, typer.Argument(help="Policy directory; default: TIERGATE_POLICIES.")] = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Report every mistake of a policy directory as file:line:col; exit 1 when there is one."""
+    from gateway.check import run_check
+
+    chosen = directory or _settings().policies
+    if not chosen.is_dir():
+        _fail(f"{chosen} is not a directory", EXIT_ENVIRONMENT)
+    raise typer.Exit(run_check(chosen, output.value, sys.stdout, os.environ))
+
+
+@app.command(epilog="Example: tiergate explain TG138")
+def explain(code: Annotated[str, typer.Argument(help="A finding's code, like TG138.")]) -> None:
+    """What a finding of `check` means."""
+    from gateway.check import explain_code
+
+    text = explain_code(code)
+    if text is None:
+        raise UsageError(f"{code} is no code of a finding; they look like TG138")
+    typer.echo(text, nl=False)
+
+
+@app.command(epilog="Example: tiergate schema > tiergate.schema.json")
+def schema() -> None:
+    """Print the JSON Schema of policy files, for editors."""
+    from gateway.check import run_schema
+
+    raise typer.Exit(run_schema(sys.stdout))
+
+
+@keys_app.command(epilog="Example: tiergate keys mint acme")
+def mint(
+    tenant: Annotated[str, typer.Argument(help="Whose key it will be.")],
+    id: Annotated[str, typer.Option("--id", help="The key's id in policy files, logs and reports.")] = "k1",
+) -> None:
+    """Make an API key: printed once, kept nowhere; only its SHA-256 goes into a policy file."""
+    from gateway.keys import minted
+
+    key = minted()
+    typer.echo(f"key     {key.text}")
+    typer.echo(f"sha256  {key.sha256}")
+    typer.echo(f"paste under tenants.{tenant}:")
+    typer.echo(f"  keys: [{{id: {json.dumps(id)}, sha256: {key.sha256}}}]")
+    typer.echo("The key is shown this once. Hand it over safely; the gateway can never show it again.", err=True)
+
+
+@keys_app.command("list", epilog="Example: tiergate keys list --output json")
+def list_keys(state_dir: StateOption = None, output: OutputOption = Output.text) -> None:
+    """When each key was last used, as the running gateway saw it."""
+    used = _ask("keys", state_dir)["last_used"]
+    if output is Output.json:
+        typer.echo(json.dumps({"schema": 1, "last_used_s": used}))
+        return
+    for key, when_s in used.items():
+        typer.echo(f"{_utc(when_s)}  {key}")
+    if not used:
+        typer.echo("no key has been used since the gateway started")
+
+
+def _utc(when_s: int) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(when_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@app.command(epilog="Example: tiergate status --state-dir /var/lib/tiergate")
+def status(state_dir: StateOption = None, output: OutputOption = Output.text) -> None:
+    """What the running gateway says of itself."""
+    answer = _ask("status", state_dir)
+    if output is Output.json:
+        typer.echo(json.dumps({"schema": 1, **answer}))
+        return
+    typer.echo(f"process {answer['pid']}, traffic {answer['listen']}, admin {answer['admin']}")
+    for reason in answer["not_ready_because"]:
+        typer.echo(f"not ready: {reason}")
+    for one in answer["workers"]:
+        state = "ready" if one["ready"] else "not ready"
+        typer.echo(
+            f"worker {one['worker']} (process {one['pid']}): {state}, policy {one['policy']}, "
+            f"{one['in_flight']} in flight, restarted {one['restarts']} times"
+        )
+        for complaint in one["complaints"]:
+            typer.echo(f"  rejected: {complaint}")
+
+
+@app.command(epilog="Example: tiergate reload")
+def reload(state_dir: StateOption = None, output: OutputOption = Output.text) -> None:
+    """Read the policy directory now; exit 1 when it was rejected (the last good one stays in force)."""
+    answer = _ask("reload", state_dir)
+    if output is Output.json:
+        typer.echo(json.dumps({"schema": 1, **answer}))
+    else:
+        for one in answer["workers"]:
+            typer.echo(f"worker {one['worker']}: {one['outcome']}, policy {one.get('version')}")
+        for finding in dict.fromkeys(line for one in answer["workers"] for line in one.get("findings", ())):
+            typer.echo(finding)
+    good = all(one["outcome"] in ("accepted", "unchanged") for one in answer["workers"])
+    raise typer.Exit(0 if good else EXIT_FINDING)
+
+
+def _ask(what: str, state_dir: Path | None) -> dict[str, Any]:
+    from gateway.control import ControlError, request
+
+    settings = _settings(state_dir=state_dir)
+    try:
+        return request(settings.control_socket, what)
+    except ControlError as error:
+        _fail(str(error), EXIT_ENVIRONMENT)
+
+
+@mock_app.command(epilog="Example: tiergate mock upstream --port 9000")
+def upstream(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on.")] = 9000,
+) -> None:
+    """A scripted API to put behind the gateway: ok, slow, streamed, throttling, failing."""
+    from gateway.mock_upstream import run_mock_upstream
+
+    try:
+        run_mock_upstream(host, port)
+    except OSError as error:
+        _fail(f"cannot listen on {host}:{port}: {error.strerror or error}", EXIT_ENVIRONMENT)
+
+
+def _fail(text: str, code: int) -> NoReturn:
+    typer.echo(f"tiergate: {text}", err=True)
+    raise typer.Exit(code)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of the console script. Never returns."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: list[str]) -> int:
+    """One command; answers the exit code."""
+    try:
+        code = app(args=argv, prog_name="tiergate", standalone_mode=False)
+    except (typer.BadParameter, UsageError) as error:
+        return _usage(error)
+    except typer.Abort:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has gone; nothing may complain at exit
+        return 0
+    except Exception as error:  # the process boundary
+        return _usage(error) if getattr(error, "exit_code", None) == CLICK_USAGE else _bug(error)
+    return code if isinstance(code, int) else 0
+
+
+def _usage(error: Exception) -> int:
+    show = getattr(error, "show", None)
+    if show is not None:
+        show()
+    else:
+        typer.echo(f"tiergate: {error}", err=True)
+    return EXIT_USAGE
+
+
+def _bug(error: Exception) -> int:
+    """One line for the operator; the traceback when ``TIERGATE_DEBUG`` is set."""
+    if os.environ.get("TIERGATE_DEBUG"):
+        traceback.print_exception(error)
+    typer.echo(f"tiergate: unexpected {type(error).__name__}: {error}", err=True)
+    if not os.environ.get("TIERGATE_DEBUG"):
+        typer.echo("this is a bug; run again with TIERGATE_DEBUG=1 for the traceback", err=True)
+    return EXIT_BUG
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""The first minute: a mock upstream and the gateway on ``policies/examples/demo``, with three things to try.
+
+Only starts, watches and stops the two processes; everything it shows is the ordinary product. Arguments go to
+``tiergate serve``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+
+from gateway.control import ControlError, request
+from gateway.settings import SettingsError, from_environment
+
+POLICIES = Path(__file__).resolve().parents[1] / "policies" / "examples" / "demo"
+MOCK_PORT = 9000
+READY_S = 30.0
+STOP_S = 35.0
+POLL_S = 0.05
+Process = subprocess.Popen[bytes]
+
+TO_TRY = """
+Tiergate is serving on {url} (admin: {admin}). Three things to try in another terminal:
+
+  1. a call that is allowed, with every limit in the answer's head (acme, premium):
+     curl -i {url}/crm/contacts -H 'x-api-key: demo-acme-key'
+
+  2. 61 quick calls where 60 a minute are allowed (globex, basic); the last answer is the 429:
+     for i in $(seq 60); do curl -s -o /dev/null {url}/crm/contacts -H 'x-api-key: demo-globex-key'; done
+     curl -i {url}/crm/contacts -H 'x-api-key: demo-globex-key'
+
+  3. what is left of every limit, free of charge (initech, standard):
+     curl -s {url}/_gateway/usage -H 'authorization: Bearer demo-initech-key'
+
+Ctrl-C stops both processes.
+"""
+
+
+class _Stopped(Exception):
+    """A signal asked for the end."""
+
+
+def main() -> int:
+    """Run until Ctrl-C or until the gateway ends; answers the gateway's exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
+    running: list[Process] = []
+    try:
+        return _run(running)
+    except _Stopped:
+        print("\nstopping", file=sys.stderr, flush=True)
+        return _ended(running)
+    except (SettingsError, OSError) as error:
+        print(f"tiergate: {error}", file=sys.stderr)
+        _ended(running)
+        return 3
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    for quiet in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(quiet, signal.SIG_IGN)
+    raise _Stopped
+
+
+def _run(running: list[Process]) -> int:
+    port = free_port(MOCK_PORT)
+    env = {**os.environ, "TIERGATE_MOCK_PORT": str(port)}
+    env.setdefault("TIERGATE_POLICIES", str(POLICIES))
+    settings = from_environment(env)
+    running.append(_started("gateway.cli", "mock", "upstream", "--port", str(port), env=env))
+    _await_port(running[0], port)
+    running.append(_started("gateway.cli", "serve", *sys.argv[1:], env=env))
+    status = _await_ready(running[1], settings.control_socket)
+    if status is not None:
+        url, admin = f"http://{status['listen']}", f"http://{status['admin']}"
+        print(TO_TRY.format(url=url, admin=admin), flush=True)
+        running[1].wait()
+    return _ended(running)
+
+
+def _started(module: str, *arguments: str, env: Mapping[str, str]) -> Process:
+    """In a session of its own: a Ctrl-C of the terminal reaches this process only, which stops both in order."""
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.Popen(command, env=dict(env), stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603 - ours
+
+
+def free_port(wanted: int) -> int:
+    """``wanted`` when nobody has it, else one that the system picks."""
+    for port in (wanted, 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return int(probe.getsockname()[1])
+    raise OSError("no loopback port is free")
+
+
+def _await_port(process: Process, port: int) -> None:
+    end = time.monotonic() + READY_S
+    while process.poll() is None and time.monotonic() < end:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(POLL_S)
+    raise OSError(f"the mock upstream does not answer on port {port}")
+
+
+def _await_ready(process: Process, control_socket: Path) -> dict[str, str] | None:
+    """The gateway's status once ``/readyz`` says so; None when it has ended."""
+    end = time.monotonic() + READY_S
+    while process.poll() is None:
+        if time.monotonic() > end:
+            raise OSError(f"the gateway was not ready within {READY_S:.0f} s")
+        with contextlib.suppress(ControlError, OSError, urllib.error.URLError):
+            status = request(control_socket, "status", timeout_s=2)
+            if status["pid"] == process.pid:
+                with urllib.request.urlopen(f"http://{status['admin']}/readyz", timeout=2) as answer:
+                    if json.load(answer)["status"] == "ready":
+                        return status
+        time.sleep(POLL_S)
+    return None
+
+
+def _ended(running: list[Process]) -> int:
+    """Stop what runs, the gateway first so that its calls in flight still find the upstream; the gateway's code."""
+    for process in reversed(running):
+        if process.poll() is None:
+            process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    code = running[1].returncode if len(running) > 1 else 3
+    return code if code >= 0 else 128 - code  # a death by signal, as a shell says it
+
+
+if __name__ == "__main__":
+    sys.exit(main())

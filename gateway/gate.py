@@ -1,0 +1,59 @@
+"""The outermost ASGI layer of a worker: counts requests in flight, notices the start, says goodbye while draining.
+
+Decides nothing about a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+CLOSE = (b"connection", b"close")
+
+
+class Gate:
+    """``started`` is set once the application has started; ``draining`` makes every answer the connection's last.
+
+    RFC 9112 9.6: a server that is going away says ``connection: close`` on its last answer, so that no
+    client sends the next request into a connection that is being closed.
+    """
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self.in_flight = 0
+        self.draining = False
+        self.started = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, self._watching(send))
+            return
+        self.in_flight += 1
+        try:
+            await self._app(scope, receive, self._closing(send) if scope["type"] == "http" else send)
+        finally:
+            self.in_flight -= 1
+
+    def _watching(self, send: Send) -> Send:
+        async def watched(message: Message) -> None:
+            await send(message)
+            if message["type"] == "lifespan.startup.complete":
+                self.started.set()
+
+        return watched
+
+    def _closing(self, send: Send) -> Send:
+        def closing(message: Message) -> Awaitable[None]:
+            if self.draining and message["type"] == "http.response.start":
+                headers = [pair for pair in message.get("headers", ()) if pair[0] != b"connection"]
+                message = {**message, "headers": [*headers, CLOSE]}
+            return send(message)
+
+        return closing

@@ -1,0 +1,43 @@
+"""Per-minute counters behind the ``OutcomeLog`` port, in memory: tenant, route group and cause (spec D1).
+
+The durable ledger takes these over; until then the last ``MINUTES_KEPT`` minutes stay here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from policies.exchange import Exchange, Outcome
+from policies.sla.outcome import classify
+
+MINUTE_US = 60_000_000
+MINUTES_KEPT = 180
+
+Cell = tuple[str, str, str, str]
+"""``(tenant, route group, verdict, cause)``."""
+
+
+class MinuteCounters:
+    """An ``OutcomeLog``. A request belongs to the UTC minute in which its outcome became known (spec T1)."""
+
+    def __init__(self) -> None:
+        self._minutes: dict[int, Counter[Cell]] = {}
+
+    def record(self, exchange: Exchange, outcome: Outcome) -> None:
+        found = classify(outcome)
+        minute = outcome.known_wall_us // MINUTE_US
+        cells = self._minutes.get(minute)
+        if cells is None:
+            cells = self._minutes[minute] = Counter()
+            if len(self._minutes) > MINUTES_KEPT:
+                del self._minutes[min(self._minutes)]
+        cells[outcome.tenant, outcome.group or "", found.verdict, found.cause] += 1
+
+    def minute(self, number: int) -> Mapping[Cell, int]:
+        """The counters of the minute ``number`` since the epoch."""
+        return dict(self._minutes.get(number, {}))
+
+    def totals(self) -> Mapping[Cell, int]:
+        """The counters of all minutes kept, added up."""
+        return dict(sum(self._minutes.values(), Counter()))

@@ -1,0 +1,132 @@
+"""``memory://``: the reference book in one process, with a clock, expiry, and quotas that survive a restart.
+
+Windows, buckets and leases may be lost with the process; quota counters are written to the state directory at
+most a second behind and when the store is closed (RULINGS 6). A lock on the directory detects a second worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+from gateway.stores.quota_file import QuotaFile, QuotaRow
+from policies.admission import Book, Decision, Demand, Lease
+from policies.model import Quota
+from policies.ports import Clock
+
+log = logging.getLogger("tiergate.store")
+
+WRITE_BEHIND_S = 0.5
+SWEEP_ACCOUNTS = 2_000
+"""Accounts looked at in each tick, so that forgetting never stalls the loop (I19)."""
+
+ANONYMOUS_PREFIX = "\x00"
+ANONYMOUS_KEPT = 100_000
+
+
+class MemoryStore:
+    """An ``AdmissionStore`` for one process. Start it with ``await store.start()`` inside the loop."""
+
+    def __init__(self, clock: Clock, state_dir: Path, *, anonymous_kept: int = ANONYMOUS_KEPT) -> None:
+        self._clock = clock
+        self._book = Book()
+        self._file = QuotaFile(state_dir)
+        self._dirty: dict[tuple[str, str], int | bytes] = {}
+        self._anonymous: OrderedDict[str, None] = OrderedDict()
+        self._anonymous_kept = anonymous_kept
+        self._sweeping: Iterator[str] = iter(())
+        self._ticker: asyncio.Task[None] | None = None
+        self._durable: dict[Demand, tuple[int, ...]] = {}
+        self.evicted = 0
+
+    async def start(self) -> None:
+        """Take the lock, read the quota counters of periods that still run, begin to write behind.
+
+        Raises ``StateError`` when another worker has the directory or the file cannot be used.
+        """
+        for row in await asyncio.to_thread(self._file.open):
+            self._book.restore(row.account, row.key, row.state)
+        self._ticker = asyncio.create_task(self._tick(), name="memory-store")
+
+    async def admit(self, account: str, demand: Demand) -> Decision:
+        if account[:1] == ANONYMOUS_PREFIX:
+            self._touch(account)
+        decision = self._book.admit(account, demand, self._clock.steady_us(), self._clock.wall_us())
+        if decision.allowed:
+            self._note_quotas(account, demand, decision)
+        return decision
+
+    async def read(self, account: str, demand: Demand) -> Decision:
+        return self._book.read(account, demand, self._clock.steady_us(), self._clock.wall_us())
+
+    def release(self, lease: Lease) -> None:
+        self._book.release(lease)
+
+    def renew(self, lease: Lease) -> None:
+        self._book.renew(lease, self._clock.steady_us())
+
+    async def aclose(self) -> None:
+        if self._ticker is not None:
+            self._ticker.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._ticker
+            self._ticker = None
+            await self._write()
+        await asyncio.to_thread(self._file.close)
+
+    def __len__(self) -> int:
+        return len(self._book)
+
+    def _note_quotas(self, account: str, demand: Demand, decision: Decision) -> None:
+        durable = self._durable.get(demand)
+        if durable is None:
+            durable = self._durable[demand] = tuple(
+                index for index, charge in enumerate(demand.charges) if isinstance(charge.limit, Quota)
+            )
+        for index in durable:
+            state = decision.readings[index][0]
+            if state is not None:
+                self._dirty[account, demand.charges[index].key] = state
+
+    def _touch(self, account: str) -> None:
+        """Keep the accounts of callers without a credential bounded, least recent out."""
+        known = self._anonymous
+        known[account] = None
+        known.move_to_end(account)
+        if len(known) > self._anonymous_kept:
+            oldest, _ = known.popitem(last=False)
+            self._book.forget(oldest)
+            self.evicted += 1
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(WRITE_BEHIND_S)
+            self._sweep()
+            await self._write()
+
+    def _sweep(self) -> None:
+        now_us, wall_us = self._clock.steady_us(), self._clock.wall_us()
+        for _ in range(SWEEP_ACCOUNTS):
+            account = next(self._sweeping, None)
+            if account is None:
+                self._sweeping = self._book.accounts()
+                return
+            self._book.sweep(account, now_us, wall_us)
+
+    async def _write(self) -> None:
+        """Write what changed; on failure keep it for the next time, say so once, and let traffic go on."""
+        if not self._dirty:
+            return
+        batch, self._dirty = self._dirty, {}
+        rows = [QuotaRow(account=account, key=key, state=bytes(state)) for (account, key), state in batch.items()]
+        try:
+            written = await asyncio.to_thread(self._file.write, rows)
+        except asyncio.CancelledError:
+            self._dirty = batch | self._dirty
+            raise
+        if not written:
+            self._dirty = batch | self._dirty

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from gateway.gate import Gate
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+async def hello(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "lifespan":
+        await send({"type": "lifespan.startup.complete"})
+        return
+    headers = [(b"connection", b"keep-alive"), (b"x", b"1")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+async def call(gate: Gate, type_: str = "http") -> list[Any]:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    await gate({"type": type_}, receive, send)
+    return sent
+
+
+async def test_answers_pass_untouched_while_open() -> None:
+    sent = await call(Gate(hello))
+    assert sent[0]["headers"] == [(b"connection", b"keep-alive"), (b"x", b"1")]
+
+
+async def test_a_draining_gate_makes_every_answer_the_connections_last() -> None:
+    gate = Gate(hello)
+    gate.draining = True
+    assert (await call(gate))[0]["headers"] == [(b"x", b"1"), (b"connection", b"close")]
+
+
+async def test_the_start_is_noticed() -> None:
+    gate = Gate(hello)
+    await call(gate, "lifespan")
+    assert gate.started.is_set()
+
+
+async def test_calls_in_flight_are_counted_and_a_failing_or_cancelled_one_is_not_forgotten() -> None:
+    going = asyncio.Event()
+
+    async def stuck(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            raise RuntimeError
+        going.set()
+        await asyncio.Event().wait()
+
+    gate = Gate(stuck)
+    task = asyncio.create_task(call(gate))
+    await going.wait()
+    assert gate.in_flight == 1
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with pytest.raises(RuntimeError):
+        await call(gate, "websocket")
+    assert gate.in_flight == 0

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from gateway.settings import (
+    PREFIX,
+    VARIABLES,
+    Settings,
+    SettingsError,
+    address,
+    effective,
+    from_environment,
+    unknown_variables,
+)
+from policies.model import Address, Server
+
+
+def test_nothing_set_means_the_defaults_of_the_table() -> None:
+    said = {variable.name: variable.default for variable in VARIABLES if variable.default}
+    assert from_environment({}) == from_environment(said) == Settings()
+
+
+def test_every_field_has_its_variable_and_the_other_way_round() -> None:
+    assert {PREFIX + field.name.upper() for field in fields(Settings)} == {variable.name for variable in VARIABLES}
+
+
+def test_each_variable_is_read() -> None:
+    env = {
+        "TIERGATE_POLICIES": "/p",
+        "TIERGATE_STATE_DIR": "/s",
+        "TIERGATE_SECRETS_DIR": "/x",
+        "TIERGATE_ACCESS_LOG": "off",
+        "TIERGATE_LOG_LEVEL": "DEBUG",
+        "TIERGATE_LISTEN": ":80",
+        "TIERGATE_ADMIN": "[::1]:9900",
+        "TIERGATE_WORKERS": "4",
+        "TIERGATE_SERVER": "uvicorn",
+        "TIERGATE_INSTANCE": "gw-1",
+        "TIERGATE_DEBUG": "1",
+    }
+    assert set(env) == {variable.name for variable in VARIABLES}
+    assert from_environment(env) == Settings(
+        policies=Path("/p"), state_dir=Path("/s"), secrets_dir=Path("/x"), access_log="off", log_level="debug",
+        listen=Address(host="0.0.0.0", port=80), admin=Address(host="::1", port=9900), workers=4, server="uvicorn",
+        instance="gw-1", debug=True,
+    )  # fmt: skip
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_policy() -> None:
+    server = Server(listen=Address(host="h", port=1), admin=Address(host="h", port=2), workers=3)
+    env = {"TIERGATE_LISTEN": "e:1", "TIERGATE_WORKERS": "2"}
+    chosen = effective(from_environment(env, listen="f:1", workers=None), server)
+    assert (chosen.listen.host, chosen.workers, chosen.admin.port) == ("f", 2, 2)
+
+
+def test_an_empty_variable_is_an_unset_one() -> None:
+    assert from_environment({"TIERGATE_WORKERS": "", "TIERGATE_POLICIES": ""}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("TIERGATE_WORKERS", "0", "1 to 256"),
+        ("TIERGATE_WORKERS", "-1", "1 to 256"),
+        ("TIERGATE_WORKERS", "two", "1 to 256"),
+        ("TIERGATE_WORKERS", "٣", "1 to 256"),  # an Arabic digit: isdigit() alone would take it
+        ("TIERGATE_LISTEN", "8080", "host:port"),
+        ("TIERGATE_LISTEN", "host:", "host:port"),
+        ("TIERGATE_LISTEN", "host:http", "host:port"),
+        ("TIERGATE_LISTEN", "host:65536", "host:port"),
+        ("TIERGATE_LISTEN", "::1:8080", "brackets"),
+        ("TIERGATE_SERVER", "granain", "did you mean 'granian'"),
+        ("TIERGATE_LOG_LEVEL", "warn", "did you mean 'warning'"),
+    ],
+)
+def test_what_cannot_be_used_is_an_error_that_names_the_variable(variable: str, value: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=variable) as error:
+        from_environment({variable: value})
+    assert said in str(error.value)
+
+
+def test_addresses() -> None:
+    assert address("h:0", of="x") == Address(host="h", port=0)
+    assert address("[::]:1", of="x") == Address(host="::", port=1)
+
+
+def test_an_unknown_variable_is_warned_of_with_what_was_probably_meant() -> None:
+    env = {"TIERGATE_WORKER": "2", "TIERGATE_ZZZ": "1", "HOME": "/", "TIERGATE_POLICIES": "p"}
+    assert unknown_variables(env) == (
+        "TIERGATE_WORKER is not a setting; did you mean TIERGATE_WORKERS?",
+        "TIERGATE_ZZZ is not a setting",
+    )
+
+
+def test_variables_that_policy_files_use_are_no_mistake() -> None:
+    assert unknown_variables({"TIERGATE_MOCK_PORT": "1", "TIERGATE_OTHER": "1"}, {"TIERGATE_OTHER"}) == ()
