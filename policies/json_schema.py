@@ -63,6 +63,8 @@ def _member(kind: Any, part: str | int) -> Any:
         return field.annotation if field else None
     if get_origin(kind) is Annotated:
         return _member(get_args(kind)[0], part)
+    if get_origin(kind) is tuple:
+        return get_args(kind)[0]
     if get_origin(kind) in (dict, list):
         return get_args(kind)[-1]
     arms = _arms(kind)

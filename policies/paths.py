@@ -12,8 +12,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from policies.templates import path_problem, strip_problem
-
 MAX_PATH = 8192
 """Octets of a path as received."""
 
@@ -158,16 +156,3 @@ def framing_problem(headers: Iterable[tuple[bytes, bytes]], http_version: str) -
     if len(set(lengths)) > 1 or not all(value.isdigit() for value in lengths):
         return "invalid Content-Length"
     return None
-
-
-__all__ = [
-    "MAX_PATH",
-    "CanonicalPath",
-    "PathError",
-    "canonical",
-    "framing_problem",
-    "host_problem",
-    "normalised",
-    "path_problem",
-    "strip_problem",
-]

@@ -138,8 +138,9 @@ class Report:
 
     def add_validation(self, errors: list[ErrorDetails], place: Place, keys_at: KeysAt) -> None:
         """What pydantic found. ``keys_at`` gives the keys that the map at a location may have."""
+        strangers = [error["loc"] for error in errors if error["type"] == "extra_forbidden"]
         for error in errors:
-            if error["input"] is not Unreadable:
+            if error["input"] is not Unreadable and not _is_misspelt(error, strangers):
                 self._add_one(error, place, keys_at)
 
     def _add_one(self, error: ErrorDetails, place: Place, keys_at: KeysAt) -> None:
@@ -183,10 +184,18 @@ class Report:
         self.add("TG127", place, loc, said, hint)
 
 
+def _is_misspelt(error: ErrorDetails, strangers: list[Loc]) -> bool:
+    """Whether a missing key is there under a name so near to its own that the unknown key is the mistake."""
+    loc = error["loc"]
+    near = (str(other[-1]) for other in strangers if other[:-1] == loc[:-1])
+    return error["type"] == "missing" and any(closest(name, [str(loc[-1])]) for name in near)
+
+
 _SHAPES = {
     "model_type": ("a map is expected", "write 'key: value' lines below it"),
     "model_attributes_type": ("a map is expected", "write 'key: value' lines below it"),
     "dict_type": ("a map is expected", "write 'key: value' lines below it"),
+    "tuple_type": ("a list is expected", "put it in brackets: [a, b]"),
     "list_type": ("a list is expected", "put it in brackets: [a, b]"),
     "string_type": ("a text is expected", "quote it"),
 }

@@ -300,8 +300,8 @@ class TenantForm(Section):
     """One customer."""
 
     tier: Text
-    keys: list[KeyForm] = Field(default_factory=list, description="tiergate keys mint TENANT makes one")
-    subjects: list[Text] = Field(default_factory=list, description="Client certificate subjects (auth.mtls)")
+    keys: tuple[KeyForm, ...] = Field((), description="tiergate keys mint TENANT makes one")
+    subjects: tuple[Text, ...] = Field((), description="Client certificate subjects (auth.mtls)")
     limits: Limits = Field(default_factory=dict, description="Overrides of the tier's, by name")
     routes: dict[str, TenantRouteForm] = Field(default_factory=dict, description="Overrides of a route's limits")
     upstreams: dict[str, TenantUpstreamForm] = Field(

@@ -70,6 +70,10 @@ def test_cost_fits_every_limit_of_every_call(text: str, expected: list[str]) -> 
         ("{tier: basic, upstreams: {orgin: {}}}", ["TG201"]),
         ("{tier: basic, upstreams: {origin: {headers: {Host: x}}}}", ["TG121"]),
         ("{tier: basic, subjects: [CN=x, CN=x]}", ["TG208"]),
+        ("{tier: basic, subjects: CN=x}", ["TG104"]),
+        ("{tier: basic, keys: [{id: k, sha25: x}]}", ["TG103"]),
+        (f"{{tier: basic, keys: [{{id: k, sha256: {'0' * 64}}}]}}", ["TG123"]),
+        (f"{{tier: basic, keys: [{{id: k, sha256: '{'ab ' * 21}a'}}]}}", ["TG123"]),
     ],
 )
 def test_what_a_tenant_may_override(tenant: str, expected: list[str]) -> None:

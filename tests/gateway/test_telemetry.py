@@ -1,0 +1,123 @@
+"""Spans as an SRE sees them: ids, times, parents, attributes, and what is kept when little is sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from gateway.telemetry import KEPT_PER_SECOND, NoSpans, OtelSpans, spans_from_environment, spans_to, wanted
+from policies.exchange import Exchange
+from tests.gateway.assembly import gateway
+from tests.middleware.harness import VirtualClock
+
+TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+@pytest.fixture
+def exporter(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
+    yield InMemorySpanExporter()
+
+
+def written(spans: OtelSpans, exporter: InMemorySpanExporter) -> list[ReadableSpan]:
+    spans.close()
+    return list(exporter.get_finished_spans())
+
+
+@pytest.mark.anyio
+async def test_a_sampled_call_is_a_server_span_with_a_client_span_and_the_upstream_is_told(
+    exporter: InMemorySpanExporter, tmp_path: Path
+) -> None:
+    spans = spans_to(exporter, VirtualClock())
+    async with gateway(tmp_path, spans=spans) as gate:
+        asked = f"traceparent: 00-{TRACE}-{PARENT}-01"
+        answer = await gate.call("GET", "/crm/contacts?secret=1", asked, key="demo-globex-key")
+        (told,) = gate.origin.requests[0].values("traceparent")
+    client, server = written(spans, exporter)
+    assert (server.kind, client.kind) == (SpanKind.SERVER, SpanKind.CLIENT)
+    assert server.name == "GET /crm/{rest:path}"
+    assert server.context is not None
+    assert server.parent is not None
+    assert client.parent is not None
+    assert client.context is not None
+    assert f"{server.context.trace_id:032x}" == TRACE
+    assert f"{server.parent.span_id:016x}" == PARENT
+    assert client.parent.span_id == server.context.span_id
+    assert told == f"00-{TRACE}-{client.context.span_id:016x}-01"
+    assert server.start_time is not None
+    assert client.start_time is not None
+    assert client.end_time is not None
+    assert server.end_time is not None
+    assert server.start_time <= client.start_time <= client.end_time <= server.end_time
+    attributes = dict(server.attributes or {})
+    assert attributes["http.response.status_code"] == 200
+    assert attributes["gateway.tenant.id"] == "globex"
+    assert attributes["gateway.ratelimit.outcome"] == "allowed"
+    assert attributes["gateway.request.id"] == answer.one("x-request-id")
+    assert "secret" not in str(attributes) + str(dict(client.attributes or {}))
+    assert server.status.status_code is StatusCode.UNSET
+
+
+@pytest.mark.anyio
+async def test_unsampled_calls_leave_nothing_and_refusals_are_kept_up_to_the_cap(
+    exporter: InMemorySpanExporter, tmp_path: Path
+) -> None:
+    clock = VirtualClock()
+    spans = spans_to(exporter, clock)
+    async with gateway(tmp_path, spans=spans, clock=clock) as gate:
+        for _ in range(60 + KEPT_PER_SECOND + 10):
+            await gate.call("GET", "/crm/contacts", key="demo-globex-key")
+    kept = written(spans, exporter)
+    assert len(kept) == KEPT_PER_SECOND
+    assert {span.kind for span in kept} == {SpanKind.SERVER}
+    attributes = dict(kept[0].attributes or {})
+    assert attributes["gateway.ratelimit.outcome"] == "limited"
+    assert attributes["gateway.ratelimit.policy"] == "minute"
+    assert attributes["gateway.ratelimit.source"] == "tenant"
+    assert kept[0].status.status_code is StatusCode.UNSET, "a 429 is no error of the server"
+
+
+@pytest.mark.anyio
+async def test_a_5xx_is_an_error_and_kept_without_a_client_span(exporter: InMemorySpanExporter, tmp_path: Path) -> None:
+    spans = spans_to(exporter, VirtualClock())
+    async with gateway(tmp_path, spans=spans) as gate:
+        answer = await gate.call("GET", "/crm/contacts", "x-mock: reset=head", key="demo-acme-key")
+        assert answer.status == 502
+    (server,) = written(spans, exporter)
+    assert server.status.status_code is StatusCode.ERROR
+    assert dict(server.attributes or {})["error.type"] == "upstream-protocol"
+
+
+def test_an_exporter_that_fails_touches_no_request(exporter: InMemorySpanExporter) -> None:
+    spans = spans_to(exporter, VirtualClock())
+    broken = Exchange(started_us=0, started_wall_us=0, request_id="r")
+    broken.sampled = True
+    broken.trace_state = 5  # type: ignore[assignment]
+    broken.parent_span_id = 1
+    spans.finished(broken)
+    spans.close()
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}, True),
+        ({"OTEL_TRACES_EXPORTER": "console"}, True),
+        ({"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}, False),
+        ({"OTEL_SDK_DISABLED": "true", "OTEL_TRACES_EXPORTER": "otlp"}, False),
+    ],
+)
+def test_nothing_is_sent_unless_the_environment_asks(env: dict[str, str], expected: bool) -> None:
+    assert wanted(env) is expected
+
+
+def test_silence_costs_no_sdk_and_an_unknown_exporter_is_said() -> None:
+    assert isinstance(spans_from_environment(VirtualClock(), {}), NoSpans)
+    with pytest.raises(ValueError, match="carrier-pigeon"):
+        spans_from_environment(VirtualClock(), {"OTEL_TRACES_EXPORTER": "carrier-pigeon"})
