@@ -6,7 +6,8 @@ nothing, one per (tenant, route) for the others, at most ``PLANS_KEPT`` of those
 
 from __future__ import annotations
 
-from policies.model import PolicySet, Route, Tenant
+from policies.model import PolicySet, Quota, Route, Tenant
+from policies.periods import bounds
 from policies.plan import Plan, compile_plan
 from policies.routing import RouteTable
 
@@ -24,6 +25,7 @@ class Snapshot:
         self.routes = RouteTable(policy.routes.values())
         self._shared: dict[tuple[str, str], Plan] = {}
         self._own: dict[tuple[str, str], Plan] = {}
+        _work_out_calendars(policy)
 
     def plan(self, tenant: Tenant, route: Route) -> Plan:
         """The plan of ``tenant`` on ``route``."""
@@ -35,3 +37,10 @@ class Snapshot:
                 plans.clear()
             plan = plans[key] = compile_plan(self.policy, tenant, route)
         return plan
+
+
+def _work_out_calendars(policy: PolicySet) -> None:
+    """Compute the calendar of every zone in use now, because it takes milliseconds (RULINGS 5)."""
+    groups = (*(tier.limits for tier in policy.tiers.values()), *(route.limits for route in policy.routes.values()))
+    for unit, zone in {(limit.unit, limit.zone) for limits in groups for limit in limits if isinstance(limit, Quota)}:
+        bounds(unit, zone)

@@ -310,7 +310,8 @@ def _trace(exchange: Exchange) -> tuple[tuple[bytes, bytes], ...] | None:
     """Our own ``traceparent`` where telemetry made ids; None lets the caller's through untouched (T-3)."""
     if not exchange.trace_id or not exchange.span_id:
         return None
-    span_id = exchange.upstream_span_id if exchange.sampled else exchange.span_id  # unsampled calls have one span at most
+    # An unsampled call has one span at most, the server's, written late (RULINGS 21).
+    span_id = exchange.upstream_span_id if exchange.sampled else exchange.span_id
     parent = f"00-{exchange.trace_id:032x}-{span_id:016x}-{exchange.trace_flags:02x}".encode("ascii")
     state = ((b"tracestate", exchange.trace_state.encode("latin-1")),) if exchange.trace_state else ()
     return ((b"traceparent", parent), *state)

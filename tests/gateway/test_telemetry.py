@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,9 +18,9 @@ TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
 @pytest.fixture
-def exporter(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
+def exporter(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
-    yield InMemorySpanExporter()
+    return InMemorySpanExporter()
 
 
 def written(spans: OtelSpans, exporter: InMemorySpanExporter) -> list[ReadableSpan]:

@@ -8,6 +8,9 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from limits import RateLimitItemPerSecond
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
 
 from policies.admission import Book, Decision, Demand, Slot, charge, state_key
 from policies.model import Bucket, Concurrent, Limit, Quota, Window
@@ -332,3 +335,16 @@ def test_adding_a_limit_never_turns_a_refusal_into_an_admission() -> None:
     assert not refused.allowed
     assert refused.refused_by == ("w",)
     assert refused.readings[0][1] == 9, "the bucket was not charged by a call that another limit refused"
+
+
+@given(st.sampled_from([1, 3, 60, 128]), st.lists(st.integers(0, 5_000_000), max_size=150))
+@settings(max_examples=40)
+def test_a_window_agrees_with_the_moving_window_of_a_library_by_others(amount: int, steps: list[int]) -> None:
+    """The two differ at the one instant at which a unit leaves; steps of 3 us never meet it (10**7 % 3 is 1)."""
+    library, item = MovingWindowRateLimiter(MemoryStorage()), RateLimitItemPerSecond(amount, 10)
+    book, now = Book(), 1_000 * SECOND
+    with pytest.MonkeyPatch.context() as patch:
+        for step in steps:
+            now += 3 * step
+            patch.setattr("time.time", lambda at=now: at / SECOND)
+            assert book.admit("a", demand(window(amount)), now, WALL).allowed == library.hit(item, "a")

@@ -1,64 +1,44 @@
-"""Path confusion over raw sockets, on both servers: what would be forwarded, or a 400 and nothing forwarded.
-
-``checked`` is the smallest application that applies the rules; any application that keeps ``forwarded`` the same
-way can stand in its place.
-"""
+"""Path confusion over raw sockets through the whole gateway, on both servers: what reaches the origin, or a 400."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, MutableMapping
-from typing import Any
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
-from policies.paths import PathError, canonical, framing_problem, host_problem
-from tests.wire.harness import SERVERS, ServerName, raw_exchange, serve_app, status_of
+from gateway.mock_upstream import MockUpstream
+from tests.gateway.assembly import gateway
+from tests.wire.harness import SERVERS, ServerName, raw_exchange, status_of
 
 pytestmark = pytest.mark.anyio
 both = pytest.mark.parametrize("server", SERVERS)
 
 FIELDS = b"Host: a.example\r\n"
+POLICIES = Path("tests/wire/policies")
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
+class Origin:
+    """What the origin behind the gateway was asked for, without queries."""
 
+    def __init__(self, mock: MockUpstream) -> None:
+        self._mock = mock
 
-class Checked:
-    """Applies the canonical path, Host and framing rules; ``forwarded`` is what would have gone upstream."""
+    @property
+    def forwarded(self) -> list[bytes]:
+        return [request.target.encode("latin-1").partition(b"?")[0] for request in self._mock.requests]
 
-    def __init__(self) -> None:
-        self.forwarded: list[bytes] = []
-
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-            return
-        headers, version = scope["headers"], scope["http_version"]
-        status = 400
-        with contextlib.suppress(PathError):
-            path = canonical(scope["raw_path"])
-            if host_problem(headers, version) is None and framing_problem(headers, version) is None:
-                self.forwarded.append(path.target)
-                status = 200
-        await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})
-        await send({"type": "http.response.body", "body": b""})
-
-    async def _lifespan(self, receive: Any, send: Any) -> None:
-        while True:
-            message = await receive()
-            await send({"type": message["type"] + ".complete"})
-            if message["type"] == "lifespan.shutdown":
-                return
+    def clear(self) -> None:
+        self._mock.requests.clear()
 
 
 @contextlib.asynccontextmanager
-async def checked(server: ServerName) -> AsyncIterator[tuple[Checked, int]]:
-    app = Checked()
-    async with serve_app(app, server) as port:
-        yield app, port
+async def checked(server: ServerName) -> AsyncIterator[tuple[Origin, int]]:
+    with tempfile.TemporaryDirectory() as state:
+        async with gateway(Path(state), policies=POLICIES, server=server) as gate:
+            yield Origin(gate.origin), gate.port
 
 
 def message(target: bytes, *, method: bytes = b"GET", fields: bytes = FIELDS, version: bytes = b"HTTP/1.1") -> bytes:
@@ -107,7 +87,7 @@ REFUSED = [
 async def test_what_was_matched_is_what_is_forwarded(server: ServerName) -> None:
     async with checked(server) as (app, port):
         for target, forwarded in FORWARDED:
-            app.forwarded.clear()
+            app.clear()
             assert status_of(await raw_exchange(port, message(target))) == 200, target
             assert app.forwarded == [forwarded], target
 
