@@ -67,5 +67,6 @@ def refusal(decision: Decision) -> GatewayError:
         code,
         retry_after_s=retry_after_s(decision),
         retry_after_ms=retry_after_ms(decision),
+        estimated=bool(decision.full_slots),  # nobody knows when a running call ends
         violated=decision.refused_by,
     )

@@ -6,6 +6,7 @@ error goes on outward, so that the server breaks the message off and nobody take
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -45,15 +46,24 @@ class Problems:
         try:
             await self.app(scope, receive, send)
             return
+        except asyncio.CancelledError:
+            # Only a drain that has run out of time cancels a request; whoever waits is told so, then it ends.
+            if not (exchange.head_sent or exchange.client_gone):
+                await self._answer(exchange, GatewayError("draining", retry_after_s=1), scope, send)
+            raise
         except GatewayError as raised:
             error = raised
         except Exception as unknown:
             log.exception("request %s failed", exchange.request_id)
             error = GatewayError("internal", cause_text=f"{type(unknown).__name__}: {unknown}")
             error.__cause__ = unknown
-        _note(exchange, error)
         if exchange.head_sent:
+            _note(exchange, error)
             raise error
+        await self._answer(exchange, error, scope, send)
+
+    async def _answer(self, exchange: Exchange, error: GatewayError, scope: Scope, send: Send) -> None:
+        _note(exchange, error)
         body = encoded(members(exchange, error))
         head = headers(exchange, error, self._clock.wall_us(), scope["headers"], len(body))
         await send({"type": "http.response.start", "status": error.type.status, "headers": head})
@@ -81,7 +91,7 @@ def members(exchange: Exchange, error: GatewayError) -> dict[str, Any]:
     base = exchange.snapshot.policy.server.problems_base if exchange.snapshot is not None else DEFAULT_BASE
     body: dict[str, Any] = {"error": error.type.word, "source": error.type.source}
     if error.retry_after_s is not None:
-        body |= {"provider": None, "retry_after_seconds": error.retry_after_s, "estimated": False}
+        body |= {"provider": None, "retry_after_seconds": error.retry_after_s, "estimated": error.estimated}
     body |= {"type": error.type.type_uri(base), "title": error.type.title, "status": error.type.status}
     if error.detail:
         body["detail"] = error.detail

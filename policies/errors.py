@@ -91,7 +91,8 @@ class GatewayError(Exception):
 
     ``detail`` may be shown to the caller; ``cause_text`` is for the span and the log only. ``proxy_error``
     refines the table's RFC 9209 token (``dns_error`` for ``upstream-connect``, say). ``retry_after_s`` is
-    whole seconds or None. ``violated`` names the limits that refused. ``headers`` are added to the answer.
+    whole seconds or None, ``estimated`` says that nobody knows it exactly. ``violated`` names the limits that
+    refused. ``headers`` are added to the answer.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class GatewayError(Exception):
         proxy_error: str | None = None,
         retry_after_s: int | None = None,
         retry_after_ms: int | None = None,
+        estimated: bool = False,
         violated: tuple[str, ...] = (),
         headers: tuple[tuple[bytes, bytes], ...] = (),
     ) -> None:
@@ -115,6 +117,7 @@ class GatewayError(Exception):
         self.proxy_error = proxy_error or self.type.proxy_error
         self.retry_after_s = retry_after_s
         self.retry_after_ms = retry_after_ms
+        self.estimated = estimated
         self.violated = violated
         self.headers = headers
 

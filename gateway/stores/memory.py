@@ -15,7 +15,8 @@ from pathlib import Path
 
 from gateway.stores.quota_file import QuotaFile, QuotaRow
 from policies.admission import Book, Decision, Demand, Lease
-from policies.model import Quota
+from policies.admission.limits import is_idle, is_quota
+from policies.admission.quota import is_record
 from policies.ports import Clock
 
 log = logging.getLogger("tiergate.store")
@@ -35,12 +36,11 @@ class MemoryStore:
         self._clock = clock
         self._book = Book()
         self._file = QuotaFile(state_dir)
-        self._dirty: dict[tuple[str, str], int | bytes] = {}
+        self._dirty: dict[tuple[str, str], bytes | None] = {}  # None: the row is to go
         self._anonymous: OrderedDict[str, None] = OrderedDict()
         self._anonymous_kept = anonymous_kept
         self._sweeping: Iterator[str] = iter(())
         self._ticker: asyncio.Task[None] | None = None
-        self._durable: dict[Demand, tuple[int, ...]] = {}
         self.evicted = 0
 
     async def start(self) -> None:
@@ -48,8 +48,17 @@ class MemoryStore:
 
         Raises ``StateError`` when another worker has the directory or the file cannot be used.
         """
+        now_us, wall_us = self._clock.steady_us(), self._clock.wall_us()
         for row in await asyncio.to_thread(self._file.open):
-            self._book.restore(row.account, row.key, row.state)
+            if row.state is None or not is_record(row.state):
+                log.error("the quota counter of %r is damaged and starts afresh", row.account)
+                self._dirty[row.account, row.key] = None
+            elif is_idle(row.key, row.state, now_us, wall_us):
+                self._dirty[row.account, row.key] = None
+            else:
+                self._book.restore(row.account, row.key, row.state)
+                if row.account[:1] == ANONYMOUS_PREFIX:
+                    self._touch(row.account)
         self._ticker = asyncio.create_task(self._tick(), name="memory-store")
 
     async def admit(self, account: str, demand: Demand) -> Decision:
@@ -57,7 +66,10 @@ class MemoryStore:
             self._touch(account)
         decision = self._book.admit(account, demand, self._clock.steady_us(), self._clock.wall_us())
         if decision.allowed:
-            self._note_quotas(account, demand, decision)
+            for index in demand.durable:
+                state = decision.readings[index][0]
+                if state is not None:
+                    self._dirty[account, demand.charges[index].key] = state  # type: ignore[assignment]
         return decision
 
     async def read(self, account: str, demand: Demand) -> Decision:
@@ -81,17 +93,6 @@ class MemoryStore:
     def __len__(self) -> int:
         return len(self._book)
 
-    def _note_quotas(self, account: str, demand: Demand, decision: Decision) -> None:
-        durable = self._durable.get(demand)
-        if durable is None:
-            durable = self._durable[demand] = tuple(
-                index for index, charge in enumerate(demand.charges) if isinstance(charge.limit, Quota)
-            )
-        for index in durable:
-            state = decision.readings[index][0]
-            if state is not None:
-                self._dirty[account, demand.charges[index].key] = state
-
     def _touch(self, account: str) -> None:
         """Keep the accounts of callers without a credential bounded, least recent out."""
         known = self._anonymous
@@ -99,7 +100,7 @@ class MemoryStore:
         known.move_to_end(account)
         if len(known) > self._anonymous_kept:
             oldest, _ = known.popitem(last=False)
-            self._book.forget(oldest)
+            self._drop_rows(oldest, self._book.forget(oldest))
             self.evicted += 1
 
     async def _tick(self) -> None:
@@ -115,14 +116,19 @@ class MemoryStore:
             if account is None:
                 self._sweeping = self._book.accounts()
                 return
-            self._book.sweep(account, now_us, wall_us)
+            self._drop_rows(account, self._book.sweep(account, now_us, wall_us))
+
+    def _drop_rows(self, account: str, keys: list[str]) -> None:
+        for key in keys:
+            if is_quota(key):
+                self._dirty[account, key] = None
 
     async def _write(self) -> None:
         """Write what changed; on failure keep it for the next time, say so once, and let traffic go on."""
         if not self._dirty:
             return
         batch, self._dirty = self._dirty, {}
-        rows = [QuotaRow(account=account, key=key, state=bytes(state)) for (account, key), state in batch.items()]
+        rows = [QuotaRow(account=account, key=key, state=state) for (account, key), state in batch.items()]
         try:
             written = await asyncio.to_thread(self._file.write, rows)
         except asyncio.CancelledError:

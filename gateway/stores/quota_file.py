@@ -18,6 +18,7 @@ log = logging.getLogger("tiergate.store")
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS quota (account BLOB, key BLOB, state BLOB, PRIMARY KEY (account, key)) WITHOUT ROWID"
 )
+DELETE = "DELETE FROM quota WHERE account = ? AND key = ?"
 UPSERT = "INSERT INTO quota VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET state = max(state, excluded.state)"
 
 
@@ -27,9 +28,11 @@ class StateError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaRow:
+    """One counter; ``state`` None asks ``QuotaFile.write`` to delete the row."""
+
     account: str
     key: str
-    state: bytes
+    state: bytes | None
 
 
 class QuotaFile:
@@ -60,7 +63,11 @@ class QuotaFile:
             return False
         try:
             with self._db:
-                self._db.executemany(UPSERT, [(encoded(row.account), encoded(row.key), row.state) for row in rows])
+                kept = [(encoded(row.account), encoded(row.key), row.state) for row in rows if row.state is not None]
+                gone = [(encoded(row.account), encoded(row.key)) for row in rows if row.state is None]
+                self._db.execute("BEGIN")
+                self._db.executemany(UPSERT, kept)
+                self._db.executemany(DELETE, gone)
         except sqlite3.Error as error:
             if not self._failing:
                 log.error("quota counters cannot be written to %s, trying on: %s", self._dir, error)
@@ -112,4 +119,4 @@ def encoded(text: str) -> bytes:
 
 
 def decoded(stored: bytes) -> str:
-    return stored.decode()
+    return stored.decode("utf-8", "replace")

@@ -133,23 +133,23 @@ class Book:
         """The accounts with state, as they stand now."""
         return iter(list(self._states))
 
-    def forget(self, account: str) -> None:
-        """Drop the state of ``account``; its leases stay until they are released or expire."""
-        self._states.pop(account, None)
+    def forget(self, account: str) -> list[str]:
+        """Drop the state of ``account`` and answer its keys; its leases stay until released or expired."""
+        return list(self._states.pop(account, ()))
 
     def states(self, account: str) -> dict[str, State]:
         """A copy of what is kept for ``account``."""
         return dict(self._states.get(account, {}))
 
-    def sweep(self, account: str, now_us: int, wall_us: int) -> None:
-        """Forget the states of ``account`` that say nothing any more."""
-        states = self._states.get(account)
-        if states is None:
-            return
-        for key in [key for key, state in states.items() if is_idle(key, state, now_us, wall_us)]:
+    def sweep(self, account: str, now_us: int, wall_us: int) -> list[str]:
+        """Forget the states of ``account`` that say nothing any more, and answer their keys."""
+        states = self._states.get(account, {})
+        dropped = [key for key, state in states.items() if is_idle(key, state, now_us, wall_us)]
+        for key in dropped:
             del states[key]
         if not states:
-            del self._states[account]
+            self._states.pop(account, None)
+        return dropped
 
     def __len__(self) -> int:
         return len(self._states)

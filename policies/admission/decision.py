@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from policies.model import Limit
+from policies.model import Limit, Quota
 
 State = int | bytes
 """What is kept between calls for one limit: a number for buckets, packed bytes for windows and quotas."""
@@ -59,10 +59,11 @@ class Demand:
     """Everything a call of one plan asks, the same for all tenants that share the plan.
 
     ``charges`` and ``slots`` are enforced, ``shadows`` only measured; ``lease_us`` is how long a slot is
-    held without renewal. ``too_dear`` names limits that the cost can never fit.
+    held without renewal. ``too_dear`` names limits that the cost can never fit. ``durable`` are the indexes
+    of the charges whose state must survive a restart: the quotas.
     """
 
-    __slots__ = ("charges", "lease_us", "shadows", "slots", "too_dear")
+    __slots__ = ("charges", "durable", "lease_us", "shadows", "slots", "too_dear")
 
     def __init__(
         self,
@@ -78,6 +79,7 @@ class Demand:
         self.shadows = shadows
         self.lease_us = lease_us
         self.too_dear = too_dear
+        self.durable = tuple(index for index, charge in enumerate(charges) if isinstance(charge.limit, Quota))
 
 
 class Lease:

@@ -54,6 +54,11 @@ def capacity(limit: Limit) -> int:
             return limit.amount
 
 
+def is_quota(key: str) -> bool:
+    """Whether ``key`` names the state of a quota."""
+    return key.split(SEPARATOR)[2] == "quota"
+
+
 def is_idle(key: str, state: State, now_us: int, wall_us: int) -> bool:
     """Whether ``state`` equals no state at all, now and for ever, so that it may be forgotten."""
     _, _, kind, *shape = key.split(SEPARATOR)

@@ -16,6 +16,7 @@ from gateway.stores.quota_file import QuotaFile, QuotaRow, StateError
 from policies.admission import Demand, Slot, charge, state_key
 from policies.admission.quota import state_of, used_in
 from policies.model import Concurrent, Limit, Quota, Window
+from policies.periods import period
 from tests.middleware.harness import VirtualClock
 
 pytestmark = pytest.mark.anyio
@@ -58,7 +59,7 @@ async def test_a_refused_call_is_not_written(tmp_path: Path) -> None:
         await store.admit("a", demand(DAY))
     await store.aclose()
     (row,) = QuotaFile(tmp_path).open()
-    assert row.state[-8:] == (3).to_bytes(8, "big")
+    assert (row.state or b"")[-8:] == (3).to_bytes(8, "big")
     assert clock.wall_us() > 0
 
 
@@ -86,7 +87,7 @@ async def test_what_was_admitted_a_second_ago_is_on_disk_when_the_process_is_kil
     process.kill()
     await process.communicate()
     rows = QuotaFile(tmp_path).open()
-    assert [(row.account, row.state[-8:]) for row in rows] == [("a", (2).to_bytes(8, "big"))]
+    assert [(row.account, (row.state or b"")[-8:]) for row in rows] == [("a", (2).to_bytes(8, "big"))]
 
 
 async def test_a_second_worker_is_detected_and_told_the_remedies(tmp_path: Path) -> None:
@@ -127,7 +128,41 @@ async def test_a_disk_that_fails_stops_no_traffic_and_loses_nothing(
     blocker.close()
     await store.aclose()
     (row,) = QuotaFile(tmp_path).open()
-    assert row.state[-8:] == (2).to_bytes(8, "big")
+    assert (row.state or b"")[-8:] == (2).to_bytes(8, "big")
+
+
+async def test_ended_evicted_and_damaged_rows_leave_the_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    clock, file, key = VirtualClock(), QuotaFile(tmp_path), state_key(DAY, None)
+    file.open()
+    today = state_of(period("day", "UTC", clock.wall_us())[0], 2)
+    file.write(
+        [
+            QuotaRow(account="live", key=key, state=today),
+            QuotaRow(account="ended", key=key, state=state_of(1_700_000_000_000_000, 2)),
+            QuotaRow(account="damaged", key=key, state=b"short"),
+            *(QuotaRow(account=f"\x00{n}", key=key, state=today) for n in range(5)),
+        ]
+    )
+    file.close()
+    store = await opened(tmp_path, clock, anonymous_kept=2)
+    assert (await store.admit("damaged", demand(DAY))).readings[0][1] == 2, "afresh, and no error for the caller"
+    assert len(store) == 4
+    await store.aclose()
+    assert sorted(row.account for row in file.open()) == ["\x003", "\x004", "damaged", "live"]
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    file.close()
+
+
+async def test_a_quota_that_ends_while_the_gateway_runs_leaves_the_file(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    store = await opened(tmp_path, clock)
+    await store.admit("a", demand(DAY))
+    await store._write()
+    clock.advance(2 * 86_400 * SECOND)
+    store._sweep()
+    store._sweep()
+    await store.aclose()
+    assert QuotaFile(tmp_path).open() == []
 
 
 def test_a_late_write_never_lowers_a_counter(tmp_path: Path) -> None:
@@ -138,7 +173,7 @@ def test_a_late_write_never_lowers_a_counter(tmp_path: Path) -> None:
         assert file.write([QuotaRow(account="a", key="k", state=state)])
     file.close()
     (row,) = file.open()
-    assert used_in(row.state) == (1_790_000_000_000_000, 256)
+    assert used_in(row.state or b"") == (1_790_000_000_000_000, 256)
     file.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -94,6 +95,24 @@ async def test_after_the_head_the_error_goes_on_and_nothing_is_sent() -> None:
     with pytest.raises(GatewayError, match="upstream-protocol"):
         await answered(GatewayError("upstream-protocol"), asked)
     assert asked[SCOPE_KEY].error_code == "upstream-protocol"
+
+
+async def test_a_request_that_a_drain_cuts_is_told_so_and_stays_cancelled() -> None:
+    async def cut(scope: Any, receive: Any, send: Any) -> None:
+        raise asyncio.CancelledError
+
+    recorded, asked = Recorded(), scope()
+    with pytest.raises(asyncio.CancelledError):
+        await Problems(cut, clock=VirtualClock())(asked, None, recorded.send)  # type: ignore[arg-type]
+    assert recorded.messages[0]["status"] == 503
+    assert body_of(recorded)["error"] == "draining"
+    assert head_of(recorded)[b"retry-after"] == b"1"
+    for fact in ("head_sent", "client_gone"):
+        silent, asked = Recorded(), scope()
+        setattr(asked[SCOPE_KEY], fact, True)
+        with pytest.raises(asyncio.CancelledError):
+            await Problems(cut, clock=VirtualClock())(asked, None, silent.send)  # type: ignore[arg-type]
+        assert silent.messages == []
 
 
 async def test_other_scopes_pass_through() -> None:
