@@ -19,6 +19,7 @@ TABLE = RouteTable(
         route("crm-write", "/crm/{rest:path}", "POST"),
         route("contact", "/crm/contacts/{id}", "GET"),
         route("export", "/crm/contacts/export", "POST"),
+        route("all", "/crm/contacts/all", "GET"),
         route("notes", "/crm/contacts/{id}/notes", "GET"),
         route("slash", "/crm/contacts/", "GET"),
     ]
@@ -30,6 +31,7 @@ TABLE = RouteTable(
     [
         ("GET", "/crm/contacts/7", "contact"),
         ("GET", "/crm/contacts/export", "contact"),  # the literal takes POST only; the capture is next
+        ("GET", "/crm/contacts/all", "all"),  # a literal beats a capture
         ("POST", "/crm/contacts/export", "export"),
         ("POST", "/crm/contacts/7", "crm-write"),  # a capture that takes GET only falls back to the rest
         ("GET", "/crm/contacts/7/notes", "notes"),
