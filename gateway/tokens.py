@@ -27,6 +27,7 @@ LEEWAY_S = 30
 
 KEPT = 10_000
 MAX_HEADER = 4_096
+MAX_SUBJECT = 256
 MAX_TIME_S = 253_402_300_800
 """The year 10000; infinities and integers that no float holds are beyond it."""
 
@@ -86,7 +87,8 @@ class Tokens:
 def _part(token: bytes, index: int) -> dict[str, Any]:
     segment = token.split(b".")[index]
     try:
-        part = json.loads(base64.urlsafe_b64decode(segment + b"=" * (-len(segment) % 4)))
+        # UTF-8 alone (RFC 7515 2): the json module would guess an encoding, and others might guess another.
+        part = json.loads(base64.urlsafe_b64decode(segment + b"=" * (-len(segment) % 4)).decode("utf-8"))
     except (ValueError, binascii.Error, RecursionError):
         raise BadToken("not base64url of JSON")
     if not isinstance(part, dict):
@@ -100,7 +102,9 @@ def _header(token: bytes, jwt: Jwt) -> tuple[str, str | None]:
     algorithm, kid = header.get("alg"), header.get("kid")
     if algorithm not in jwt.algorithms or algorithm == "none":
         raise BadToken("an algorithm that is not listed")
-    if not (kid is None or isinstance(kid, str)):
+    # No extension is understood, hence none may be demanded (RFC 7515 4.1.11); ``b64`` has no place in a
+    # token (RFC 7797 7).
+    if "crit" in header or "b64" in header or not (kid is None or isinstance(kid, str)):
         raise BadToken("a header field that is not understood")
     return algorithm, kid
 
@@ -119,7 +123,12 @@ def _claims(claims: dict[str, Any], jwt: Jwt, now_s: float) -> Claims:
         raise BadToken("not yet valid")
     if not isinstance(tenant, str) or not tenant:
         raise BadToken("no tenant claim")
-    return Claims(tenant, subject if isinstance(subject, str) else "", expires_s)
+    return Claims(tenant, _loggable(subject) if isinstance(subject, str) else "", expires_s)
+
+
+def _loggable(subject: str) -> str:
+    """A bounded subject that is valid UTF-8: JSON can spell half a surrogate pair, which no log line can hold."""
+    return subject[:MAX_SUBJECT].encode("utf-8", "replace").decode("utf-8")
 
 
 def _time(value: object) -> float:

@@ -1,8 +1,9 @@
 """Whose address a call comes from, and the partition of state that an address stands for.
 
 Only what a trusted proxy says is believed, and of that only the right-most address that is not itself a
-trusted proxy: everything left of it is the caller's own writing (RFC 7239 8.1, spec http.md F-6). What is
-malformed, obfuscated or contradictory names nobody, and then the peer itself is meant.
+trusted proxy: everything left of it is the caller's own writing (RFC 7239 8.1, spec http.md F-6). What names
+nobody, because the proxy hides it, means the peer itself. What a caller can bring about behind an honest proxy
+(fields that disagree, are malformed or too long) is refused: it must not be a way to another caller's state.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import re
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
+from policies.errors import GatewayError
+
 Address = IPv4Address | IPv6Address
+Fields = Iterable[tuple[bytes, bytes]]
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
 MAX_FIELD = 4_096
-"""Octets of all forwarding fields together; beyond that they are not read."""
+"""Octets of all forwarding fields together; a request with more is refused."""
 
 _PAIR = re.compile(r'[ \t]*([A-Za-z0-9!#$%&\'*+.^_`|~-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s",;=]+))[ \t]*([;,]|\Z)')
 _NODE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::[0-9]{1,5})?")
@@ -54,18 +58,20 @@ class TrustedProxies:
         address = parsed(peer) if self._networks else None
         return address is not None and self._holds(address)
 
-    def client(self, peer: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
+    def client(self, peer: str, headers: Fields) -> str:
         """The caller's address behind the trusted ``peer``; ``peer`` where the fields name nobody.
 
-        ``Forwarded`` and ``X-Forwarded-For`` that disagree name nobody: a proxy writes one of them and may
-        let the caller's other one through.
+        Raises ``bad-request`` where ``Forwarded`` and ``X-Forwarded-For`` disagree: a proxy writes one of them and
+        may let the caller's other one through. A ``Forwarded`` without any ``for`` says nothing about addresses.
         """
-        forwarded = [value for name, value in headers if name == b"forwarded"]
+        forwarded = [value for name, value in headers if name == b"forwarded" and b"for=" in value.lower()]
         plain = [value for name, value in headers if name == b"x-forwarded-for"]
         if sum(map(len, (*forwarded, *plain))) > MAX_FIELD:
-            return peer
+            raise GatewayError("bad-request", "Forwarded and X-Forwarded-For are too long")
         named = {self._outermost(nodes(lines)) for nodes, lines in ((_forwarded, forwarded), (_plain, plain)) if lines}
-        found = named.pop() if len(named) == 1 else None
+        if len(named) > 1:
+            raise GatewayError("bad-request", "Forwarded and X-Forwarded-For disagree")
+        found = named.pop() if named else None
         return peer if found is None else str(found)
 
     def _outermost(self, nodes: Iterator[Address | None]) -> Address | None:
@@ -89,12 +95,14 @@ def _plain(lines: list[bytes]) -> Iterator[Address | None]:
 
 
 def _forwarded(lines: list[bytes]) -> Iterator[Address | None]:
-    """The ``for`` nodes of ``Forwarded`` (RFC 7239 4), nearest first; None for what is malformed or obfuscated."""
+    """The ``for`` nodes of ``Forwarded`` (RFC 7239 4), nearest first; None for what is obfuscated.
+
+    Raises ``bad-request`` for a malformed line: a quote that the caller left open swallows the proxy's element.
+    """
     for line in reversed(lines):
         elements = _elements(line.decode("latin-1"))
         if elements is None:
-            yield None
-            return
+            raise GatewayError("bad-request", "Forwarded is malformed")
         for element in reversed(elements):
             yield _node(element.get("for", ""))
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from middleware.address import TrustedProxies, parsed, partition
 from middleware.cors import preflight, wanted_method
 from middleware.failures import Failures
-from policies.credential import CredentialFields, Presented
+from policies.credential import CredentialFields, Presented, holds_ours
 from policies.errors import GatewayError
 from policies.exchange import SCOPE_KEY, Exchange
 from policies.model import ANONYMOUS, Route, Tenant
-from policies.paths import PathError, canonical, framing_problem, host_problem
+from policies.paths import PathError, canonical, framing_problem, host_problem, query_problem
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 RESERVED = "/_gateway"
 """The gateway's own pages live at and under this path; no route may."""
 
+PUBLIC_PAGES = frozenset({RESERVED + "/limits"})
+"""The pages that need no credential."""
+
+CLOSE = (b"connection", b"close")
+"""On the answer to a request whose end cannot be told: what follows it on the connection is anybody's guess."""
+
 ANONYMOUS_ACCOUNT = "\x00"
 """Prefix of the account of a caller without a credential; no tenant id can begin with it."""
 
@@ -35,6 +41,8 @@ FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 TRY_AGAIN_LATER = 1013
 PLACES_KEPT = 10_000
 """Pairs of method and raw path whose meaning is remembered under one policy."""
+PLACE_SIZE = 256
+"""Octets of such a pair at most: it is remembered before the caller is known, and must cost little."""
 
 
 class Tenancy:
@@ -71,22 +79,25 @@ class Tenancy:
         rules = self._rules_of(snapshot)
         headers = scope["headers"]
         watched = [pair for pair in headers if pair[0] in rules.watched]
-        trusted = _describe(exchange, scope, rules, watched)
+        _describe(exchange, scope, rules, watched)
         place = rules.place(exchange, scope, headers)
-        route, internal = place.route, place.internal
+        route, internal = place.route, place.internal and self._pages is not None
         exchange.route_name = route.name if route else None
+        exchange.internal = internal
         if exchange.method == "OPTIONS" and route:
             granted = preflight(route, headers)
             if granted is not None:
                 await send({"type": "http.response.start", "status": 204, "headers": granted})
                 await send({"type": "http.response.body", "body": b""})
                 return
-        passes = route is not None and route.forward_authorization
-        presented = rules.fields.read(watched, peer_trusted=trusted, authorization_passes=passes)
-        await self._identify(exchange, snapshot, rules, presented, optional=internal and self._pages is not None)
+        policy = snapshot.policy
+        passes = (
+            route is not None and route.forward_authorization and not holds_ours(headers, policy.keys, policy.auth.jwt)
+        )
+        presented = rules.fields.read(watched, peer_trusted=exchange.peer_trusted, authorization_passes=passes)
+        await self._identify(exchange, snapshot, rules, presented, optional=internal and place.path in PUBLIC_PAGES)
         onward = {**scope, "headers": rules.fields.stripped(headers, presented, authorization_passes=passes)}
         if internal and self._pages is not None:
-            exchange.internal = True
             await self._pages(onward, receive, send)
             return
         _plan(exchange, snapshot, _taken(exchange, place))
@@ -196,7 +207,7 @@ class _Rules:
         if place is None or asked is not None:
             place = self._found(method, asked, raw)
             # Only what leads somewhere is remembered, so that a scan for paths does not push it out.
-            if place.route is not None and asked is None:
+            if place.route is not None and asked is None and len(method) + len(raw) <= PLACE_SIZE:
                 if len(self._places) >= PLACES_KEPT:
                     self._places.clear()
                 self._places[method, raw] = place
@@ -217,20 +228,24 @@ class _Rules:
         return _Place(path.decoded, path.target, False, match.route, match.allow)
 
 
-def _describe(exchange: Exchange, scope: Scope, rules: _Rules, watched: list[tuple[bytes, bytes]]) -> bool:
-    """What was asked, and from where, onto the exchange; whether the peer is trusted. Raises ``bad-request``."""
-    peer = scope.get("client") or ("", 0)
-    trusted = rules.proxies.trusts(peer[0])
+def _describe(exchange: Exchange, scope: Scope, rules: _Rules, watched: list[tuple[bytes, bytes]]) -> None:
+    """What was asked, and from where, onto the exchange. Raises ``bad-request``."""
+    peer = exchange.client_address = exchange.peer_address = _plain_address((scope.get("client") or ("", 0))[0])
     exchange.method = scope["method"]
     exchange.query = scope.get("query_string", b"")
-    exchange.client_address = rules.proxies.client(peer[0], scope["headers"]) if trusted else _plain_address(peer[0])
     version = scope["http_version"]
     problem = host_problem(watched, version)
     if problem is None and any(name in FRAMING for name, _ in watched):
         problem = framing_problem(watched, version)
     if problem:
-        raise GatewayError("bad-request", problem)
-    return trusted
+        raise GatewayError("bad-request", problem, headers=(CLOSE,))
+    if exchange.query:
+        problem = query_problem(exchange.query)
+        if problem:
+            raise GatewayError("bad-request", problem)
+    if rules.proxies.trusts(peer):
+        exchange.peer_trusted = True
+        exchange.client_address = rules.proxies.client(peer, scope["headers"])
 
 
 def _plain_address(peer: str) -> str:

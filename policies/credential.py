@@ -6,17 +6,23 @@ for Bearer, RFC 9110 11.4 for the scheme's case, spec policy.md ``auth``.
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Literal, NamedTuple
 
-from policies.model import Auth
+from policies.model import Auth, Jwt
 
 AUTHORIZATION = b"authorization"
 MAX_CREDENTIAL = 16_384
 """Octets of one credential; what is longer is not even hashed."""
 
 _BEARER = re.compile(rb"bearer +([A-Za-z0-9\-._~+/]+=*) *", re.IGNORECASE)
+_TOKEN = re.compile(rb"[A-Za-z0-9_-]+\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]*")
+PIECES = 4
+"""Words of an Authorization value that are compared with known keys; a scheme and one credential are two."""
 _AROUND = re.compile(r"\s*([=,/])\s*")
 
 Headers = Iterable[tuple[bytes, bytes]]
@@ -98,6 +104,31 @@ class CredentialFields:
             return [pair for pair in headers if pair[0] not in self._dropped]
         secret = presented.secret.value if presented.secret else None
         return [pair for pair in headers if pair[0] not in self._kept_dropped and not _repeats(pair, secret)]
+
+
+def holds_ours(headers: Headers, keys: Container[bytes], jwt: Jwt | None) -> bool:
+    """Whether an ``Authorization`` line holds a known key (``keys`` are digests) or a token that is meant for us.
+
+    Such a field is this gateway's on every route, also where ``Authorization`` is otherwise the upstream's.
+    """
+    lines = [value for name, value in headers if name == AUTHORIZATION]
+    words = [word for value in lines if len(value) <= MAX_CREDENTIAL for word in value.split()[:PIECES]]
+    return any(hashlib.sha256(word).digest() in keys or (jwt is not None and _meant_for(word, jwt)) for word in words)
+
+
+def _meant_for(word: bytes, jwt: Jwt) -> bool:
+    """A token of our issuer for our audience, unverified; one of the same issuer for the upstream is not ours."""
+    token = _TOKEN.fullmatch(word)
+    if token is None:
+        return False
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(token[1] + b"=" * (-len(token[1]) % 4)))
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(claims, dict) or claims.get("iss") != jwt.issuer:
+        return False
+    audience = claims.get("aud")
+    return audience == jwt.audience or (isinstance(audience, list) and jwt.audience in audience)
 
 
 def _one_of_each(secrets: dict[bytes, Credential], subjects: set[bytes]) -> Presented:

@@ -59,6 +59,7 @@ ERRORS: Mapping[str, ErrorType] = {row.code: row for row in (
     _row("cost-exceeds-limit", 403, "The call costs more than a limit can hold", "client_error", "http_request_denied"),
     _row("no-route", 404, "No route matches", "client_error", "http_request_error"),
     _row("method-not-allowed", 405, "The route does not take this method", "client_error", "http_request_error"),
+    _row("request-timeout", 408, "The request body did not arrive in time", "client_error", "http_request_error"),
     _row("body-too-large", 413, "The request body is too large", "client_error", "http_request_error"),
     _row("rate-limited", 429, "A rate limit of the tenant is exhausted", "own_limit", "http_request_error",
          source="tenant", **_LIMITED),

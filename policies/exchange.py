@@ -46,6 +46,8 @@ class Exchange:
         "origin",
         "parent_span_id",
         "path",
+        "peer_address",
+        "peer_trusted",
         "phase",
         "plan",
         "query",
@@ -84,6 +86,8 @@ class Exchange:
         self.target = b""  # the same path percent-encoded, as it will be forwarded
         self.query = b""
         self.client_address = ""
+        self.peer_address = ""  # of the connection's other end; IPv4-mapped as IPv4, empty when unknown
+        self.peer_trusted = False  # whether the peer's own forwarding fields are believed
         self.snapshot: Snapshot | None = None
         self.tenant: Tenant | None = None
         self.account = ""  # the partition of state this call is charged to

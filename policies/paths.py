@@ -15,6 +15,9 @@ from dataclasses import dataclass
 MAX_PATH = 8192
 """Octets of a path as received."""
 
+LENGTH_DIGITS = 19
+"""Digits of a Content-Length: beyond that it holds in no 64-bit integer, and Python refuses to read thousands."""
+
 # RFC 3986 3.3 pchar without "%", no empty or dot segment, no segment that is only a ";" parameter.
 _PLAIN = re.compile(rb"(?:/(?!\.{1,2}(?:[;/]|\Z)|;)[A-Za-z0-9\-._~!$&'()*+,;=:@]+)*/?")
 _ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
@@ -26,6 +29,7 @@ _UNRESERVED = frozenset(b"-._~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMN
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 # Non-shortest forms (RFC 3629 3): C0, C1, E0 80-9F, F0 80-8F.
 _OVERLONG = re.compile(rb"[\xc0\xc1]|\xe0[\x80-\x9f]|\xf0[\x80-\x8f]")
+_QUERY = re.compile(rb"[\x21-\x7e]*")
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+,;=%]+)(?::[0-9]*)?")
 
 
@@ -130,6 +134,11 @@ def _refuse_segments(decoded: str) -> None:
         raise PathError("empty segment")
 
 
+def query_problem(query: bytes) -> str | None:
+    """Why this query cannot be forwarded as it came, or None: a target is visible ASCII (RFC 3986 2, RFC 9112 3)."""
+    return None if _QUERY.fullmatch(query) else "octets in the query that must be percent-encoded"
+
+
 def host_problem(headers: Iterable[tuple[bytes, bytes]], http_version: str) -> str | None:
     """Why the Host field makes this request a 400, or None (RFC 9112 3.2, RULINGS 20).
 
@@ -153,6 +162,6 @@ def framing_problem(headers: Iterable[tuple[bytes, bytes]], http_version: str) -
         return "transfer coding in HTTP/1.0"
     if codings and lengths:
         return "Content-Length beside Transfer-Encoding"
-    if len(set(lengths)) > 1 or not all(value.isdigit() for value in lengths):
+    if len(set(lengths)) > 1 or not all(value.isdigit() and len(value) <= LENGTH_DIGITS for value in lengths):
         return "invalid Content-Length"
     return None

@@ -20,6 +20,7 @@ FOREIGN = (
     httpcore2.NetworkError,
     httpcore2.ProtocolError,
     h11.LocalProtocolError,
+    ssl.SSLError,
     TimeoutError,
 )
 """Everything below us that means the call failed; whatever else is raised is a bug or the caller's own."""
@@ -34,6 +35,7 @@ _TABLE: tuple[tuple[type[Exception], str, str], ...] = (
     (httpcore2.LocalProtocolError, "bad-request", "http_request_error"),
     (h11.LocalProtocolError, "bad-request", "http_request_error"),
     (httpcore2.RemoteProtocolError, "upstream-protocol", "http_protocol_error"),
+    (ssl.SSLError, "upstream-tls", "tls_protocol_error"),
 )
 
 _TIMEOUT_WORDS: dict[Phase, str] = {

@@ -1,6 +1,7 @@
 """The innermost ASGI application: one call to its upstream, streamed both ways.
 
-Takes the plan that earlier layers left in ``scope["tiergate"]``, decides nothing about limits or tenants, and
+Takes the plan that earlier layers left in ``scope["tiergate"]``, decides nothing about limits, tenants or
+credentials (``middleware.tenancy`` alone strips what is the gateway's, RULINGS 8), and
 renders no error: before the head a failure is a ``GatewayError``, after it the same error ends the message
 unfinished, so that the server closes the connection and no caller takes a part for the whole (RULINGS 20).
 Sources: DESIGN §3.6, §8; RFC 9110 7.6; spec http.md §3.
@@ -9,19 +10,18 @@ Sources: DESIGN §3.6, §8; RFC 9110 7.6; spec http.md §3.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 from policies.errors import GatewayError
 from policies.exchange import SCOPE_KEY, Exchange
-from policies.model import Auth, Owner, Route, Upstream
+from policies.model import Owner, Route, Upstream
 from policies.paths import canonical, framing_problem
 from policies.plan import Plan
 from policies.ports import Clock
 from upstreams.hop import Passage, inbound_response, max_forwards, outbound_request
-from upstreams.pool import TransportLookup
+from upstreams.pool import Borrowed, TransportLookup
 from upstreams.transport import Headers, Transport, TransportError, UpstreamRequest, UpstreamResponse
 from upstreams.watch import Watches
 
@@ -32,6 +32,9 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 HEAD_HELD_S = 0.05
 """How long the head of an answer of unknown length waits for its first chunk: both leave in one write, and a
 failure in between can still be a proper error."""
+
+
+CLOSE = (b"connection", b"close")
 
 
 class ClientGone(Exception):
@@ -67,18 +70,25 @@ class Forwarder:
         exchange.phase = "upstream_connect"
         self._watches.add(call)
         try:
-            with self._transports.borrow(plan.upstream) as transport:
+            with self._borrowed(plan.upstream, call) as transport:
                 await call.run(transport, request, self._pseudonym)
         finally:
             self._watches.discard(call)
             call.stop_watching()
             exchange.upstream_finished_us = self._clock.steady_us()
 
+    def _borrowed(self, upstream: Upstream, call: _Call) -> Borrowed:
+        """A definition that no connection can be made from (a certificate, say) fails like a connection."""
+        try:
+            return self._transports.borrow(upstream)
+        except TransportError as error:
+            raise call.failed(error) from error
+
     def _request(self, scope: Scope, exchange: Exchange, plan: Plan, call: _Call) -> UpstreamRequest:
         headers: Headers = scope["headers"]
         problem = framing_problem(headers, scope["http_version"])
         if problem is not None:
-            raise GatewayError("bad-request", problem)
+            raise GatewayError("bad-request", problem, headers=(CLOSE,))
         length = next((int(value) for name, value in headers if name == b"content-length"), None)
         chunked = any(name == b"transfer-encoding" for name, _ in headers)
         call.uploaded = not (length or chunked)
@@ -95,8 +105,8 @@ class _Call:
     """One call in flight: the state that its body, its answer and its watch share."""
 
     __slots__ = (
-        "_clock", "_receive", "_send", "_sending_since_us", "_task", "_watcher", "began_us", "exchange", "finishing",
-        "started", "uploaded",
+        "_clock", "_receive", "_receiving_since_us", "_send", "_sending_since_us", "_stalled", "_task", "_waited_us",
+        "_watcher", "began_us", "exchange", "finishing", "started", "uploaded",
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange, receive: Receive, send: Send, clock: Clock) -> None:
@@ -111,6 +121,9 @@ class _Call:
         self._task = asyncio.current_task()
         self._watcher: asyncio.Task[None] | None = None
         self._sending_since_us: int | None = None
+        self._receiving_since_us: int | None = None
+        self._waited_us = 0  # for the caller's body
+        self._stalled = False  # the caller's body was given up on
 
     async def run(self, transport: Transport, request: UpstreamRequest, pseudonym: bytes) -> None:
         """The whole call. A caller that left is no error; every other failure is a ``GatewayError``."""
@@ -121,20 +134,22 @@ class _Call:
             finally:
                 await answer.aclose()
         except TransportError as error:
-            raise self._failed(error) from error
+            raise self.failed(error) from error
         except ClientGone:
             self.exchange.client_gone = True
         except asyncio.CancelledError:
-            if not self.exchange.client_gone or self._task is None:
+            if self._task is None or not (self.exchange.client_gone or self._stalled):
                 raise
             self._task.uncancel()
+            if self._stalled:
+                raise self._stalled_error("the caller stopped sending its body") from None
 
     async def request_body(self) -> AsyncIterator[bytes]:
         """The caller's body as it comes. Raises ``ClientGone``."""
         try:
             more = True
             while more:
-                message = await self._receive()
+                message = await self._received()
                 if message["type"] != "http.request":
                     raise ClientGone
                 more = message.get("more_body", False)
@@ -144,6 +159,22 @@ class _Call:
                     yield chunk
         finally:
             self.uploaded = True
+
+    async def _received(self) -> MutableMapping[str, Any]:
+        since_us = self._receiving_since_us = self._clock.steady_us()
+        try:
+            return await self._receive()
+        finally:
+            self._receiving_since_us = None
+            self._waited_us += self._clock.steady_us() - since_us
+
+    def _mostly_waited_for_the_caller(self) -> bool:
+        """A body that drips never stalls, and is nevertheless not the upstream's slowness."""
+        return self._waited_us * 2 > self._clock.steady_us() - self.began_us
+
+    def _stalled_error(self, cause: str) -> GatewayError:
+        # RFC 9110 15.5.9: "the server SHOULD send the close connection option".
+        return GatewayError("request-timeout", phase="queue", cause_text=cause, headers=(CLOSE,))
 
     def _head(self, answer: UpstreamResponse, pseudonym: bytes) -> Headers:
         exchange = self.exchange
@@ -201,8 +232,11 @@ class _Call:
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
         self._sending_since_us = None
 
-    def _failed(self, error: TransportError) -> GatewayError:
+    def failed(self, error: TransportError) -> GatewayError:
+        """What the caller is told of ``error``."""
         exchange = self.exchange
+        if error.code == "upstream-timeout" and not self.started and self._mostly_waited_for_the_caller():
+            return self._stalled_error(error.text)
         exchange.failed_phase = error.phase
         exchange.detail = error.text
         if self.started:
@@ -218,13 +252,22 @@ class _Call:
         )
 
     def check(self, now_us: int) -> None:
-        """``upstreams.watch``: begin to listen for a disconnect; give up on a caller that reads nothing."""
-        plan = self.exchange.plan
-        since_us = self._sending_since_us
-        if since_us is not None and plan is not None and now_us - since_us > plan.upstream.timeouts.idle_us:
+        """``upstreams.watch``: begin to listen for a disconnect; give up on a caller that reads or sends nothing."""
+        if self._idle(self._sending_since_us, now_us):
             self._leave()
+        elif self._idle(self._receiving_since_us, now_us):
+            self._stall()
         elif self._watcher is None and self.uploaded:
             self._watcher = asyncio.get_running_loop().create_task(self._until_gone())
+
+    def _idle(self, since_us: int | None, now_us: int) -> bool:
+        plan = self.exchange.plan
+        return since_us is not None and plan is not None and now_us - since_us > plan.upstream.timeouts.idle_us
+
+    def _stall(self) -> None:
+        if self._task is not None and not self._stalled and not self.started:
+            self._stalled = True
+            self._task.cancel()
 
     def stop_watching(self) -> None:
         if self._watcher is not None:
@@ -262,48 +305,19 @@ def _prefix(strip: str) -> bytes:
 
 
 def _passage(scope: Scope, exchange: Exchange, plan: Plan, pseudonym: bytes) -> Passage:
-    policy = exchange.snapshot.policy if exchange.snapshot is not None else None
     headers: Headers = scope["headers"]
-    client = scope.get("client")
-    peer = client[0] if client else ""
     return Passage(
         authority=plan.upstream.authority.encode("ascii"),
         pseudonym=pseudonym,
         received={"1": b"1.0"}.get(scope["http_version"]) or scope["http_version"].encode("ascii"),
-        credentials=credential_fields(policy.auth if policy else Auth(), plan.route, exchange.credential_id, headers),
-        peer=None if plan.upstream.owner is Owner.THIRD_PARTY else peer,
+        peer=None if plan.upstream.owner is Owner.THIRD_PARTY else exchange.peer_address,
         host=next((value for name, value in headers if name == b"host"), b""),
         scheme=scope.get("scheme", "http"),
-        trusted=policy is not None and _within(peer, policy.server.trusted_proxies),
+        trusted=exchange.peer_trusted,
         request_id=exchange.request_id.encode("ascii"),
         trace=_trace(exchange),
         upstream_headers=plan.upstream_headers,
     )
-
-
-def credential_fields(auth: Auth, route: Route, credential_id: str | None, headers: Headers) -> frozenset[bytes]:
-    """The fields that are never forwarded (RULINGS 8).
-
-    ``forward_authorization`` keeps ``Authorization`` only where something else authenticated: nobody, a
-    trusted proxy's subject, or a key in another field.
-    """
-    fields = {*auth.key_headers, b"authorization"}
-    if auth.mtls_header is not None:
-        fields.add(auth.mtls_header)
-    others = fields - {b"authorization"}
-    if route.forward_authorization and (credential_id is None or any(name in others for name, _ in headers)):
-        fields.discard(b"authorization")
-    return frozenset(fields)
-
-
-def _within(address: str, networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]) -> bool:
-    if not networks:
-        return False
-    try:
-        peer = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return any(peer in network for network in networks)
 
 
 def _trace(exchange: Exchange) -> tuple[tuple[bytes, bytes], ...] | None:

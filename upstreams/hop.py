@@ -6,7 +6,7 @@ RFC 9110 7.6 (rules P-1 to P-35 of spec http.md), RFC 7239 (F-1 to F-7), RULINGS
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
@@ -34,7 +34,7 @@ class Passage:
     """What one forwarded request is given on its way.
 
     ``authority`` is the upstream's Host; ``pseudonym`` ours in ``Via``, one per instance; ``received`` the
-    protocol version it came by; ``credentials`` the fields that never go on (RULINGS 8); ``peer`` the
+    protocol version it came by; ``peer`` the
     address of the connection it came on, None where it must not be told (F-7, third-party upstreams);
     ``host`` and ``scheme`` what the caller asked for; ``trusted`` whether the peer's own ``Forwarded`` and
     ``X-Forwarded-*`` are believed; ``trace`` replaces the caller's trace fields, None lets them through;
@@ -44,7 +44,6 @@ class Passage:
     authority: bytes
     pseudonym: bytes
     received: bytes
-    credentials: Container[bytes]
     peer: str | None
     host: bytes
     scheme: str
@@ -78,7 +77,7 @@ def outbound_request(headers: Iterable[tuple[bytes, bytes]], passage: Passage) -
 
 
 def _passes(name: bytes, value: bytes, passage: Passage) -> bool:
-    if name in HOP_BY_HOP or name in _REPLACED or name in passage.credentials:
+    if name in HOP_BY_HOP or name in _REPLACED:
         return False
     if name == b"expect":
         return value.strip().lower() != b"100-continue"  # the server in front of us has answered it (P-19)

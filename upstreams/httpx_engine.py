@@ -86,7 +86,7 @@ class HttpxTransport:
         self._free = asyncio.Semaphore(upstream.pool.connections)
         self._host = upstream.host.encode("idna" if not upstream.host.isascii() else "ascii")
         self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=tls_context(upstream.tls) if upstream.scheme == "https" else None,
+            ssl_context=_usable(upstream.tls) if upstream.scheme == "https" else None,
             max_connections=upstream.pool.connections,
             max_keepalive_connections=upstream.pool.connections,
             keepalive_expiry=min(IDLE_KEPT_S, upstream.pool.max_age_us / 1e6),
@@ -355,6 +355,20 @@ def framing_problem(response: httpcore2.Response) -> str | None:
     if b"transfer-encoding" in names and version == b"HTTP/1.0":
         return "transfer coding in HTTP/1.0"
     return None
+
+
+def _usable(tls: Tls) -> ssl.SSLContext:
+    """``tls_context``, or a ``TransportError``: certificate and key that do not fit are known only now."""
+    try:
+        return tls_context(tls)
+    except (ssl.SSLError, ValueError, TypeError) as error:
+        raise TransportError(
+            "upstream-tls",
+            proxy_error="proxy_configuration_error",
+            phase="upstream_connect",
+            sent=False,
+            text=f"{type(error).__name__}: {error}",
+        ) from error
 
 
 def tls_context(tls: Tls) -> ssl.SSLContext:

@@ -267,6 +267,11 @@ async def test_header_field_that_must_be_understood_and_is_not_is_401() -> None:
     for more in (
         {"crit": ["x"], "x": 1},
         {"crit": ["exp"], "exp": 1},
+        {"crit": []},
+        {"crit": ["alg"]},
+        {"crit": "exp"},
+        {"crit": ["b64"], "b64": False},
+        {"crit": ["b64"], "b64": True},
         {"b64": False},
         {"alg": "none"},
         {"alg": "HS512"},
@@ -274,6 +279,90 @@ async def test_header_field_that_must_be_understood_and_is_not_is_401() -> None:
         assert await refusal(Credentials(clock=clock()), under, by_hand(good | more)) == "unauthenticated"
     unsigned = b".".join((b64({"alg": "none", "kid": "s"}), token().split(b".")[1], b""))
     assert await refusal(Credentials(clock=clock()), under, unsigned) == "unauthenticated"
+
+
+def signed(header: bytes | dict[str, Any], claims: bytes | dict[str, Any], key: bytes = b"x" * 32) -> bytes:
+    text = b64(header) + b"." + b64(claims)
+    return text + b"." + b64(hmac.new(key, text, "sha256").digest())
+
+
+HS: dict[str, Any] = {"alg": "HS256", "kid": "s"}
+CLAIMS: dict[str, Any] = {"iss": ISSUER, "aud": AUDIENCE, "exp": NOW_S + 300, "tenant": "acme", "sub": "app"}
+
+
+def literal(claim: str, text: str) -> bytes:
+    """The claims with ``text`` as it stands for the value of ``claim``."""
+    return json.dumps(CLAIMS | {claim: "@"}).replace('"@"', text).encode()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        signed(HS, literal("exp", "-5")),
+        signed(HS, literal("exp", "1e400")),
+        signed(HS, literal("exp", "NaN")),
+        signed(HS, literal("nbf", "NaN")),
+        signed(HS, literal("nbf", "-Infinity")),
+        signed(HS, literal("exp", "9" * 5_000)),  # more digits than int() reads
+        signed(HS, literal("aud", "[]")),
+        signed(HS, literal("aud", f'[["{AUDIENCE}"]]')),
+        signed(HS, literal("iss", f'["{ISSUER}"]')),
+        signed(HS, literal("tenant", '"acme", "tenant": "nobody"')),  # twice: the last one counts
+        signed(HS, literal("tenant", '"\\ud800"')),
+        signed(HS, json.dumps(CLAIMS).encode("utf-16")),
+        signed(HS, b"\xef\xbb\xbf" + json.dumps(CLAIMS).encode()),
+        signed(HS, b"\xff\xfe\xff"),
+        signed(json.dumps(HS).encode("utf-16"), CLAIMS),
+        signed(b'{"alg":"HS256","alg":"none","kid":"s"}', CLAIMS),
+        signed(HS | {"cty": "JWT"}, signed(HS, CLAIMS)),  # a token in a token
+        signed(HS, CLAIMS) + b".a.b",  # the five parts of an encrypted one
+        signed(HS, CLAIMS) + b"=",
+        signed(HS, CLAIMS, b""),
+        signed(HS | {"kid": "../../../dev/null"}, CLAIMS, b""),
+        signed(HS | {"kid": "\ud800"}, CLAIMS),
+        signed(HS | {"jwk": {"kty": "oct", "k": b64(b"y" * 32).decode()}}, CLAIMS, b"y" * 32),
+        signed(HS | {"x": "y" * 6_000}, CLAIMS),
+        signed(b'{"alg":"HS256","kid":"s","x":' + b"[" * 5_000 + b"]" * 5_000 + b"}", CLAIMS),
+        *(signed(HS | {"alg": alg}, CLAIMS) for alg in (None, 1, True, {}, "hs256", "HS256 ", "nOnE")),
+    ],
+)
+async def test_token_of_the_right_secret_and_a_hostile_shape_is_401(bad: bytes) -> None:
+    under = snapshot(json.dumps({"keys": [SECRET.as_dict()]}), algorithms=("HS256",))
+    assert await owner(Credentials(clock=clock()), under, signed(HS, CLAIMS)) == ("acme", "jwt:app")
+    assert await refusal(Credentials(clock=clock()), under, bad) == "unauthenticated"
+
+
+@pytest.mark.parametrize("field", ["jku", "x5u", "x5t", "typ"])
+async def test_addresses_of_keys_in_a_token_are_not_looked_at(field: str) -> None:
+    async def fetch(url: str) -> bytes:
+        raise AssertionError(url)
+
+    under = snapshot(json.dumps({"keys": [SECRET.as_dict()]}), algorithms=("HS256",))
+    credentials = Credentials(clock=clock(), fetch=fetch)
+    good = signed(HS | {field: "https://evil.example/keys"}, CLAIMS)
+    assert await owner(credentials, under, good) == ("acme", "jwt:app")
+
+
+@pytest.mark.parametrize(
+    ("alg", "kid", "signature"),
+    [
+        ("ES256", "one", b"\0" * 64),  # r and s zero
+        ("ES256", "one", b"\0" * 3),
+        ("RS256", "one", b"\0" * 64),
+        ("ES256", "rsa", b"\0" * 64),
+    ],
+)
+async def test_signature_that_fits_no_key_is_401(alg: str, kid: str, signature: bytes) -> None:
+    under = snapshot(public(EC1, RSA), algorithms=("ES256", "RS256"))
+    bad = b".".join((b64({"alg": alg, "kid": kid}), b64(CLAIMS), b64(signature)))
+    assert await refusal(Credentials(clock=clock()), under, bad) == "unauthenticated"
+
+
+async def test_subject_is_bounded_and_can_be_written_to_a_log() -> None:
+    under = snapshot(json.dumps({"keys": [SECRET.as_dict()]}), algorithms=("HS256",))
+    for subject, text in (("\ud800x", "jwt:?x"), ("a" * 9_000, "jwt:" + "a" * 256)):
+        found = await owner(Credentials(clock=clock()), under, signed(HS, CLAIMS | {"sub": subject}))
+        assert found == ("acme", text)
 
 
 async def test_token_without_key_id_fits_the_only_key() -> None:

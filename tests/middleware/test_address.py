@@ -7,6 +7,7 @@ from ipaddress import ip_network
 import pytest
 
 from middleware.address import MAX_FIELD, TrustedProxies, partition
+from policies.errors import GatewayError
 
 PROXIES = TrustedProxies((ip_network("10.0.0.0/8"), ip_network("2001:db8:ffff::/48")))
 PEER = "10.0.0.1"
@@ -29,22 +30,39 @@ PEER = "10.0.0.1"
         ([("x-forwarded-for", "192.0.2.9, nonsense")], PEER),
         ([("x-forwarded-for", "192.0.2.9,")], PEER),
         ([("x-forwarded-for", "nonsense, 192.0.2.9")], "192.0.2.9"),  # left of the answer nothing is read
-        ([("x-forwarded-for", "192.0.2.9," * MAX_FIELD)], PEER),
         ([("forwarded", "for=192.0.2.9")], "192.0.2.9"),
         ([("forwarded", 'For="[2001:db8::9]:4711";proto=https')], "2001:db8::9"),
         ([("forwarded", "for=1.2.3.4, for=192.0.2.9;by=_lb, for=10.1.1.1")], "192.0.2.9"),
         ([("forwarded", 'for=1.2.3.4;host="a,b", for=192.0.2.9')], "192.0.2.9"),  # a comma inside quotes
         ([("forwarded", "for=_hidden")], PEER),
         ([("forwarded", "proto=https")], PEER),
-        ([("forwarded", "for=192.0.2.9;for=1.2.3.4")], PEER),  # a name twice in an element (F-1)
-        ([("forwarded", 'for="1.2.3.4, for=192.0.2.9')], PEER),  # an open quote swallows the proxy's own element
         ([("forwarded", 'for="1.2.3.4'), ("forwarded", "for=192.0.2.9")], "192.0.2.9"),  # but not another line
         ([("forwarded", "for=192.0.2.9"), ("x-forwarded-for", "192.0.2.9")], "192.0.2.9"),
-        ([("forwarded", "for=1.2.3.4"), ("x-forwarded-for", "192.0.2.9")], PEER),  # contradiction: nobody
+        ([("forwarded", "for=10.1.1.1, for=192.0.2.9"), ("x-forwarded-for", "192.0.2.9, 10.2.2.2")], "192.0.2.9"),
+        ([("forwarded", "proto=https"), ("x-forwarded-for", "192.0.2.9")], "192.0.2.9"),  # says nothing about addresses
     ],
 )
 def test_client_is_the_right_most_address_that_is_no_trusted_proxy(fields: list[tuple[str, str]], client: str) -> None:
     assert PROXIES.client(PEER, [(name.encode(), value.encode()) for name, value in fields]) == client
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        # what a caller adds to what its proxy writes: it must gain no other bucket, not even the proxy's
+        ([("forwarded", "for=1.2.3.4"), ("x-forwarded-for", "192.0.2.9")], "disagree"),
+        ([("forwarded", "for=192.0.2.9"), ("x-forwarded-for", "1.2.3.4")], "disagree"),
+        ([("forwarded", "for=_hidden"), ("x-forwarded-for", "192.0.2.9")], "disagree"),
+        ([("forwarded", "for=192.0.2.9"), ("x-forwarded-for", "nonsense")], "disagree"),
+        ([("forwarded", "for=192.0.2.9;for=1.2.3.4")], "malformed"),  # a name twice in an element (F-1)
+        ([("forwarded", 'for="1.2.3.4, for=192.0.2.9')], "malformed"),  # an open quote swallows the proxy's element
+        ([("x-forwarded-for", "192.0.2.9," * MAX_FIELD)], "too long"),
+    ],
+)
+def test_what_a_caller_may_have_added_is_refused(fields: list[tuple[str, str]], reason: str) -> None:
+    with pytest.raises(GatewayError, match="bad-request") as refused:
+        PROXIES.client(PEER, [(name.encode(), value.encode()) for name, value in fields])
+    assert reason in refused.value.detail
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any, NamedTuple
@@ -14,7 +17,7 @@ from middleware.tenancy import Tenancy
 from policies.credential import Credential
 from policies.errors import GatewayError
 from policies.exchange import SCOPE_KEY, Exchange
-from policies.model import Auth, Cors, Jwt, PolicySet, Route, Server, Tenant, Tier, Upstream
+from policies.model import Auth, Cors, Jwt, Key, PolicySet, Route, Server, Tenant, Tier, Upstream
 from policies.snapshot import Snapshot
 from tests.middleware.harness import FixedPolicy, Inner, Pair, Recorded, VirtualClock, http_scope, run, scripted
 
@@ -46,11 +49,13 @@ ROUTES = (
     route("own-auth", "/own-auth", forward_authorization=True),
 )
 AUTH = Auth(mtls_header=b"x-client-cert-subject")
+GUESTS = replace(AUTH, anonymous_tier="guest")
 PROXIED = Server(trusted_proxies=(ip_network("10.0.0.0/8"),))
 PROXY = ("10.0.0.1", 4_000)
 
 
-def policy(auth: Auth = AUTH, server: Server = PROXIED) -> PolicySet:
+def policy(auth: Auth = AUTH, server: Server = PROXIED, keys: tuple[bytes, ...] = ()) -> PolicySet:
+    digests = [hashlib.sha256(secret).digest() for secret in keys]
     return PolicySet(
         version="v1",
         server=server,
@@ -59,6 +64,7 @@ def policy(auth: Auth = AUTH, server: Server = PROXIED) -> PolicySet:
         upstreams={"up": Upstream(name="up", scheme="http", host="h", port=80, base_path="", vendor="h")},
         routes={each.name: each for each in ROUTES},
         tenants={"acme": ACME, "globex": GLOBEX},
+        keys={digest: (ACME, Key(id="k1", digest=digest)) for digest in digests},
     )
 
 
@@ -85,11 +91,18 @@ class Book:
 
 
 class Rig:
-    def __init__(self, auth: Auth = AUTH, *, broken: Exception | None = None, pages: Inner | None = None) -> None:
+    def __init__(
+        self,
+        auth: Auth = AUTH,
+        *,
+        broken: Exception | None = None,
+        pages: Inner | None = None,
+        keys: tuple[bytes, ...] = (),
+    ) -> None:
         self.inner = Inner()
         self.book = Book(broken)
         self.clock = VirtualClock()
-        self.source = FixedPolicy(policy(auth))
+        self.source = FixedPolicy(policy(auth, keys=keys))
         self.failures = Failures(burst=3)
         self.app = Tenancy(
             self.inner,
@@ -145,6 +158,7 @@ async def test_policy_swapped_between_calls_is_seen_and_never_within_one() -> No
         ({"host": ()}, "bad-request"),
         ({"host": ((b"host", b"a"), (b"host", b"b"))}, "bad-request"),
         ({"host": ((b"host", b""),)}, "bad-request"),
+        ({"query": "q=\u00e9".encode()}, "bad-request"),
         ({"raw_path": b"/crm/%2e%2e/x"}, "bad-path"),
         ({"raw_path": b"/crm/a%2fb"}, "bad-path"),
         ({"raw_path": b"//crm"}, "bad-path"),
@@ -178,6 +192,32 @@ async def test_tier_without_access_is_refused() -> None:
     assert "basic" in error.detail
 
 
+@pytest.mark.parametrize(
+    ("scope", "headers"),
+    [
+        ({}, ((b"content-length", b"9" * 5_000),)),
+        ({}, ((b"transfer-encoding", b"gzip, chunked"),)),
+        ({}, ((b"transfer-encoding", b"chunked"), (b"transfer-encoding", b"chunked"))),
+        ({"host": ()}, ()),
+    ],
+)
+async def test_request_whose_end_cannot_be_told_ends_the_connection(
+    scope: dict[str, Any], headers: tuple[Pair, ...]
+) -> None:
+    error = await Rig().refused("/crm/x", KEY, *headers, **scope)
+    assert (error.code, error.headers) == ("bad-request", ((b"connection", b"close"),))
+
+
+async def test_only_short_paths_are_remembered_before_the_caller_is_known() -> None:
+    rig = Rig()
+    await rig.call("/crm/short", KEY)
+    for long in ({"path": "/crm/" + "x" * 300}, {"path": "/own-auth", "method": "M" * 300}):
+        with pytest.raises(GatewayError):
+            await rig.call(**long)
+    assert rig.app._rules is not None
+    assert [raw for _, raw in rig.app._rules._places] == [b"/crm/short"]
+
+
 # --- credentials -------------------------------------------------------------------------------------------------
 
 
@@ -187,6 +227,7 @@ async def test_tier_without_access_is_refused() -> None:
         ((b"x-api-key", b"bad"),),
         ((b"x-api-key", b""),),
         ((b"x-api-key", b"x" * 20_000),),
+        ((b"authorization", b"Bearer " + b"x" * 20_000),),
         ((b"authorization", b"Basic Z29vZDo="),),
         ((b"authorization", b"Bearer"),),
         ((b"authorization", b"Bearer good extra"),),
@@ -229,6 +270,58 @@ async def test_route_that_forwards_authorization_leaves_that_field_to_the_upstre
 
 async def test_bearer_alone_does_not_open_a_route_that_forwards_it() -> None:
     assert (await Rig().refused("/own-auth", BEARER)).code == "unauthenticated"
+
+
+@pytest.mark.parametrize("value", [b"Bearer good", b"bearer  good"])
+@pytest.mark.parametrize("more", [(), (KEY,)])
+async def test_known_key_as_bearer_authenticates_on_every_route(value: bytes, more: tuple[Pair, ...]) -> None:
+    """Also where anybody may call and the field is otherwise the upstream's (RULINGS 8)."""
+    rig = Rig(GUESTS, keys=(b"good", b"other"))
+    await rig.call("/own-auth", (b"authorization", value), *more)
+    assert rig.inner.exchange.tenant is ACME
+    assert rig.inner.values(b"authorization") == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ((b"authorization", b"good"),),
+        ((b"authorization", b"Token good"),),
+        ((b"authorization", b"Bearer other"), KEY),  # two keys that differ
+        ((b"authorization", b"Bearer other"), BEARER),
+    ],
+)
+async def test_known_key_in_authorization_that_cannot_authenticate_is_401(headers: tuple[Pair, ...]) -> None:
+    error = await Rig(GUESTS, keys=(b"good", b"other")).refused("/own-auth", *headers)
+    assert error.code == "unauthenticated"
+
+
+def unsigned(**claims: Any) -> bytes:
+    parts = ({"alg": "ES256"}, claims)
+    return b".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in parts) + b".AAAA"
+
+
+@pytest.mark.parametrize(
+    ("token", "ours"),
+    [
+        (unsigned(iss="i", aud="a"), True),
+        (unsigned(iss="i", aud=["x", "a"]), True),
+        (unsigned(iss="i", aud="upstream"), False),  # one issuer for both: this one is for the upstream
+        (unsigned(iss="another", aud="a"), False),
+        (unsigned(), False),
+        (b"e30.W10.AA", False),  # a list
+        (b"e30.////.AA", False),
+        (b"not-a-token", False),
+    ],
+)
+async def test_token_meant_for_the_gateway_is_never_forwarded(token: bytes, ours: bool) -> None:
+    rig = Rig(replace(GUESTS, jwt=Jwt(issuer="i", audience="a", algorithms=("ES256",), jwks="{}")))
+    field: Pair = (b"authorization", b"Bearer " + token)
+    if ours:
+        assert (await rig.refused("/own-auth", field)).code == "unauthenticated"  # this book knows no token
+    else:
+        await rig.call("/own-auth", field)
+        assert rig.inner.values(b"authorization") == [field[1]]
 
 
 async def test_authorization_is_dropped_also_where_it_means_nothing() -> None:
@@ -306,8 +399,6 @@ async def test_callers_of_unknown_address_do_not_block_each_other(client: tuple[
 
 # --- anonymous ---------------------------------------------------------------------------------------------------
 
-GUESTS = replace(AUTH, anonymous_tier="guest")
-
 
 @pytest.mark.parametrize(
     ("client", "account"),
@@ -367,6 +458,27 @@ async def test_forwarded_address_counts_from_a_trusted_proxy_only() -> None:
     assert rig.inner.exchange.client_address == "192.0.2.7"
 
 
+async def test_caller_behind_a_proxy_gains_no_address_by_contradicting_it() -> None:
+    pair = ((b"x-forwarded-for", b"198.51.100.4"), (b"forwarded", b"for=203.0.113.1"))
+    assert (await Rig(GUESTS).refused("/crm/x", *pair, client=PROXY)).code == "bad-request"
+    rig = Rig(GUESTS)
+    await rig.call("/crm/x", *pair)  # no proxy: neither is looked at
+    assert rig.inner.exchange.client_address == "192.0.2.7"
+
+
+async def test_peer_on_a_dual_stack_listener_is_one_host_for_everybody() -> None:
+    rig = Rig()
+    await rig.call("/crm/x", KEY, (b"x-forwarded-for", b"198.51.100.4"), client=("::ffff:10.0.0.1", 1))
+    exchange = rig.inner.exchange
+    assert (exchange.peer_trusted, exchange.peer_address, exchange.client_address) == (
+        True,
+        "10.0.0.1",
+        "198.51.100.4",
+    )
+    await rig.call("/crm/x", KEY, client=("::ffff:192.0.2.7", 1))
+    assert (rig.inner.exchange.peer_trusted, rig.inner.exchange.peer_address) == (False, "192.0.2.7")
+
+
 # --- the gateway's own pages -------------------------------------------------------------------------------------
 
 
@@ -379,6 +491,20 @@ async def test_pages_are_reached_with_and_without_a_tenant() -> None:
     assert pages.exchange.tenant is ACME
     assert pages.values(b"x-api-key") == []
     assert (await rig.refused("/_gateway/limits", (b"x-api-key", b"bad"))).code == "unauthenticated"
+
+
+@pytest.mark.parametrize("path", ["/_gateway/usage", "/_gateway/nothing", "/_gateway"])
+async def test_other_pages_need_a_credential_and_say_which(path: str) -> None:
+    pages = Inner()
+    scope = http_scope(path)
+    with pytest.raises(GatewayError) as refused:
+        await run(Rig(pages=pages).app, scope)
+    assert (refused.value.code, refused.value.headers) == (
+        "unauthenticated",
+        ((b"www-authenticate", b'Bearer realm="tiergate"'),),
+    )
+    assert scope[SCOPE_KEY].internal
+    assert pages.scopes == []
 
 
 async def test_without_pages_the_reserved_path_is_nobodys() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.paths import MAX_PATH, CanonicalPath, PathError, canonical, framing_problem, host_problem
+from policies.paths import MAX_PATH, CanonicalPath, PathError, canonical, framing_problem, host_problem, query_problem
 
 ACCEPTED = [
     # raw, decoded, forwarded
@@ -204,9 +204,22 @@ BOTH = "Content-Length beside Transfer-Encoding"
         ([(b"content-length", b"5"), (b"content-length", b"6")], "1.1", "invalid Content-Length"),
         ([(b"content-length", b"+5")], "1.1", "invalid Content-Length"),
         ([(b"content-length", b"")], "1.1", "invalid Content-Length"),
+        ([(b"content-length", b"9" * 19)], "1.1", None),
+        ([(b"content-length", b"9" * 20)], "1.1", "invalid Content-Length"),
+        ([(b"content-length", b"9" * 5_000)], "1.1", "invalid Content-Length"),  # more than int() reads
     ],
 )  # fmt: skip
 def test_framing_that_two_servers_may_read_differently_is_refused(
     headers: list[tuple[bytes, bytes]], version: str, problem: str | None
 ) -> None:
     assert framing_problem(headers, version) == problem
+
+
+@pytest.mark.parametrize("query", [b"", b"a=%C3%A9&b=/?:@!$'()*+,;", b"?", b'q="a|b"'])
+def test_query_of_visible_ascii_passes_as_it_came(query: bytes) -> None:
+    assert query_problem(query) is None
+
+
+@pytest.mark.parametrize("query", ["q=\u00e9".encode(), b"q=\xff", b"a b", b"a\tb", b"a\n", b"a\x7f", b"\x00"])
+def test_query_that_no_request_line_can_hold_is_refused(query: bytes) -> None:
+    assert query_problem(query) is not None

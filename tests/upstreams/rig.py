@@ -50,13 +50,8 @@ def upstream(
     )  # fmt: skip
 
 
-def plan_for(
-    origin: Upstream, *, strip: str | None = None, headers: tuple[tuple[bytes, bytes], ...] = (), forward: bool = False
-) -> Plan:
-    route = Route(
-        name="r", path="/{rest:path}", methods=None, upstream=origin.name, group="g", strip=strip,
-        forward_authorization=forward,
-    )  # fmt: skip
+def plan_for(origin: Upstream, *, strip: str | None = None, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Plan:
+    route = Route(name="r", path="/{rest:path}", methods=None, upstream=origin.name, group="g", strip=strip)
     return Plan(
         tier=Tier(name="t", limits=()), route=route, upstream=origin, demand=Demand((), ()), policy_field=b"",
         names=(), structured=True, triple=True, unix_reset=False, upstream_headers=headers, allowed=True,
@@ -66,9 +61,10 @@ def plan_for(
 class Front:
     """The layers before the forwarder, as far as it needs them; keeps what each request has learned."""
 
-    def __init__(self, plan: Plan, *, instance: str = "test", policy: PolicySet | None = None) -> None:
+    def __init__(self, plan: Plan, *, instance: str = "test", trusted: bool = False) -> None:
         self.plan = plan
-        self.policy = policy or PolicySet(version="0", auth=Auth(), server=Server())
+        self.trusted = trusted
+        self.policy = PolicySet(version="0", auth=Auth(), server=Server())
         self.transports = Transports(HttpxTransport)
         self.clock = SystemClock()
         self.forwarder = Forwarder(self.transports, clock=self.clock, instance=instance)
@@ -83,6 +79,9 @@ class Front:
             path = canonical(scope["raw_path"])
             exchange.method, exchange.path, exchange.target = scope["method"], path.decoded, path.target
             exchange.query = scope["query_string"]
+        client = scope.get("client")
+        exchange.peer_address = client[0] if client else ""
+        exchange.peer_trusted = self.trusted
         exchange.plan = self.plan
         exchange.snapshot = Snapshot(self.policy)
         scope["tiergate"] = exchange
@@ -101,7 +100,7 @@ class Front:
             if begun:
                 raise
             body = json.dumps({"error": error.code, "proxy_error": error.proxy_error, "phase": error.phase}).encode()
-            await send({"type": "http.response.start", "status": error.type.status, "headers": []})
+            await send({"type": "http.response.start", "status": error.type.status, "headers": list(error.headers)})
             await send({"type": "http.response.body", "body": body})
 
     async def _lifespan(self, receive: Any, send: Any) -> None:

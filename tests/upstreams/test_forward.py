@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 from dataclasses import replace
 from typing import Any
@@ -13,10 +12,10 @@ import pytest
 from gateway.mock_upstream import MockUpstream, dialects, octets, script_of, seconds
 from policies.errors import GatewayError
 from policies.exchange import Exchange
-from policies.model import Auth, Owner, PolicySet, Pool, Route, Server, Timeouts
+from policies.model import Owner, Pool, Route, Timeouts, Tls
 from tests.upstreams.rig import MS, SystemClock, front, fronted, plan_for, upstream
 from tests.wire.harness import SERVERS, ServerName, free_port, raw_exchange, status_of
-from upstreams.forward import Forwarder, credential_fields, upstream_target
+from upstreams.forward import Forwarder, upstream_target
 from upstreams.pool import Transports
 from upstreams.transport import TransportError, UpstreamRequest, UpstreamResponse
 
@@ -68,39 +67,6 @@ async def test_a_call_passes_both_ways(server: ServerName) -> None:
     assert (exchange.upstream_head_us or 0) <= (exchange.upstream_finished_us or 0)
 
 
-@both
-async def test_no_credential_of_the_caller_arrives_r8(server: ServerName) -> None:
-    secret = "tg-secret-0123456789"
-    lines = [f"X-Api-Key: {secret}", f"Authorization: Bearer {secret}", "Connection: x-upstream-token"]
-    async with MockUpstream() as origin:
-        plan = plan_for(upstream(origin.port), headers=((b"x-upstream-token", b"ours"),))
-        async with front(plan, server) as (_, port):
-            answer = await raw_exchange(port, get("/a", *lines))
-    assert status_of(answer) == 200
-    assert origin.requests[0].values("x-upstream-token") == ["ours"]
-    assert secret not in str(origin.requests[0])
-
-
-@pytest.mark.parametrize(
-    ("opt_in", "credential", "headers", "kept"),
-    [
-        (False, None, [b"authorization"], False),
-        (True, None, [b"authorization"], True),  # anonymous: nothing authenticated
-        (True, "k1", [b"x-api-key", b"authorization"], True),
-        (True, "k1", [b"authorization"], False),  # it is what authenticated
-        (True, "k1", [b"x-subject", b"authorization"], True),
-    ],
-)
-def test_forward_authorization_keeps_only_what_did_not_authenticate(
-    opt_in: bool, credential: str | None, headers: list[bytes], kept: bool
-) -> None:
-    route = Route(name="r", path="/", methods=None, upstream="u", group="g", forward_authorization=opt_in)
-    auth = Auth(mtls_header=b"x-subject")
-    fields = credential_fields(auth, route, credential, [(name, b"v") for name in headers])
-    assert (b"authorization" not in fields) is kept
-    assert {b"x-api-key", b"x-subject"} <= fields
-
-
 @pytest.mark.parametrize(
     ("base", "strip", "target", "query", "sent"),
     [
@@ -132,8 +98,7 @@ async def test_via_is_added_both_ways_and_a_third_party_learns_no_address(server
 
 
 async def test_a_trusted_proxys_chain_is_extended() -> None:
-    policy = PolicySet(version="0", server=Server(trusted_proxies=(ipaddress.ip_network("127.0.0.0/8"),)))
-    async with MockUpstream() as origin, front(plan_for(upstream(origin.port)), policy=policy) as (_, port):
+    async with MockUpstream() as origin, front(plan_for(upstream(origin.port)), trusted=True) as (_, port):
         await raw_exchange(port, get("/a", "Forwarded: for=198.51.100.1"))
     assert origin.requests[0].values("forwarded")[0].startswith("for=198.51.100.1, for=127.0.0.1;")
 
@@ -345,6 +310,84 @@ async def test_a_websocket_is_refused() -> None:
     forwarder = Forwarder(Transports(lambda _: pytest.fail("sent")), clock=SystemClock(), instance="x")
     await forwarder({"type": "websocket"}, receive, send)
     assert [(message["type"], message["code"]) for message in sent] == [("websocket.close", 1003)]
+
+
+@both
+async def test_an_upstream_length_of_thousands_of_digits_is_502(server: ServerName) -> None:
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: " + b"1" * 5_000 + b"\r\n\r\nx")
+        await writer.drain()
+        writer.close()
+
+    origin = await asyncio.start_server(endless, "127.0.0.1", 0)
+    async with origin, front(plan_for(upstream(origin.sockets[0].getsockname()[1])), server) as (app, port):
+        assert status_of(await raw_exchange(port, get("/a"))) == 502
+    assert app.errors[0].code == "upstream-protocol"
+
+
+@pytest.mark.parametrize("tls", [Tls(ca="no certificate"), Tls(cert="no certificate"), Tls(ca="\u00e9")])
+async def test_tls_material_that_cannot_be_used_is_502(tls: Tls) -> None:
+    async with front(plan_for(upstream(free_port(), scheme="https", tls=tls))) as (app, port):
+        for _ in range(2):
+            assert status_of(await raw_exchange(port, get("/a"))) == 502
+    error = app.errors[0]
+    assert (error.code, error.proxy_error) == ("upstream-tls", "proxy_configuration_error")
+
+
+# A caller that sends nothing
+
+IMPATIENT = Timeouts(idle_us=300 * MS)
+HALF = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhal"
+
+
+@both
+async def test_a_body_that_stops_coming_is_408_and_frees_the_pool(server: ServerName) -> None:
+    async with fronted(server, pool=Pool(connections=1), timeouts=IMPATIENT) as (origin, app, port):
+        answer = await raw_exchange(port, HALF)
+        assert status_of(answer) == 408
+        assert b"connection: close" in answer.lower()
+        assert (app.errors[0].code, app.errors[0].phase) == ("request-timeout", "queue")
+        assert not app.exchanges[0].client_gone
+        assert status_of(await raw_exchange(port, get("/probe"))) == 200
+    assert [request.complete for request in origin.requests] == [False, True]
+
+
+@both
+async def test_a_body_that_drips_until_the_time_is_up_is_the_callers_408(server: ServerName) -> None:
+    timeouts = Timeouts(idle_us=5_000 * MS, total_us=900 * MS)
+    async with fronted(server, timeouts=timeouts) as (_, app, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HALF)
+        reading = asyncio.create_task(reader.readline())
+        async with asyncio.timeout(4):
+            while not reading.done():
+                writer.write(b"x")
+                await asyncio.wait((reading,), timeout=0.1)
+        assert b" 408 " in reading.result()
+        writer.close()
+    assert app.errors[0].code == "request-timeout"
+
+
+@both
+async def test_a_pause_within_the_time_is_no_failure(server: ServerName) -> None:
+    async with fronted(server, timeouts=Timeouts(idle_us=3_000 * MS)) as (_, app, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HALF)
+        await until(lambda: app.exchanges and app.exchanges[0].bytes_in == 3)
+        await asyncio.wait((asyncio.ensure_future(reader.read(1)),), timeout=1.7)
+        writer.write(b"x" * 97)
+        await until(lambda: app.exchanges[0].upstream_status == 200)
+        writer.close()
+
+
+@both
+async def test_an_upstream_that_is_slow_after_the_whole_body_is_504(server: ServerName) -> None:
+    timeouts = Timeouts(first_byte_us=1_300 * MS, idle_us=300 * MS)
+    async with fronted(server, timeouts=timeouts) as (_, app, port):
+        whole = HALF.replace(b"/a ", b"/hold ") + b"x" * 97
+        assert status_of(await raw_exchange(port, whole, timeout_s=3)) == 504
+    assert app.errors[0].code == "upstream-timeout"
 
 
 # A caller that leaves
