@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from policies.model import Bucket
+from policies.fields import tightest
 
 if TYPE_CHECKING:
     from policies.admission.decision import Decision
@@ -45,9 +45,9 @@ def outcome_word(exchange: Exchange, outcome: Outcome) -> str:
         return "aborted"
     if outcome.status >= 500 or outcome.truncated_by is not None:
         return "error"
-    if outcome.reason is None:
-        return "allowed"
-    return "limited" if outcome.source is not None else "refused"
+    if outcome.source is not None:
+        return "limited"
+    return "allowed" if outcome.reason is None else "refused"
 
 
 def record_of(exchange: Exchange, outcome: Outcome, second: str) -> dict[str, Any]:
@@ -90,15 +90,11 @@ def record_of(exchange: Exchange, outcome: Outcome, second: str) -> dict[str, An
 
 
 def _add_tightest(line: dict[str, Any], decision: Decision) -> None:
-    """``limit`` and ``remaining`` of the charge with the lowest share left."""
-    lowest = 2.0
-    for charge, reading in zip(decision.demand.charges, decision.readings, strict=False):
-        limit = charge.limit
-        share = reading[1] / (limit.burst if type(limit) is Bucket else limit.amount)  # type: ignore[union-attr]
-        if share < lowest:
-            lowest = share
-            line["limit"] = limit.name
-            line["remaining"] = reading[1]
+    """``limit`` and ``remaining`` of the limit that the triple describes as well."""
+    index = tightest(decision)
+    if index is not None:
+        line["limit"] = decision.demand.charges[index].limit.name
+        line["remaining"] = decision.readings[index][1]
     if not decision.allowed:
         line["refused_by"] = decision.refused_by
     if decision.shadow_refused:

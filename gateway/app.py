@@ -34,7 +34,7 @@ def create_app(
     forwarder = Forwarder(transports, clock=clock, instance=instance)
     admission = Admission(forwarder, store=store, clock=clock)
     tenancy = Tenancy(admission, source=source, authenticator=authenticator, clock=clock, pages=Pages(store=store))
-    problems = Problems(tenancy, clock=clock)
+    problems = Problems(tenancy)
     outcomes = Outcomes(CrossOrigin(problems), clock=clock, sinks=sinks)
     return _answering_lifespan(Telemetry(outcomes, clock=clock, spans=spans))
 

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, TextIO
 
+import policies
 from gateway.policy_files import Loaded, load, secrets_dir_of
 from policies.codes import KINDS
-from policies.findings import Finding, as_json, errors_of, render_annotations, render_text, summary
+from policies.findings import Finding, as_json, errors_of, render_annotations, render_text, shown_name, summary
 from policies.units import closest
 
 OK: Final = 0
@@ -32,7 +34,7 @@ def run_check(directory: Path, output: str, out: TextIO, env: Mapping[str, str])
     try:
         loaded = load(directory, env=env, secrets_dir=secrets_dir_of(env))
     except OSError as error:
-        out.write(f"{directory}: this directory cannot be read: {error.strerror}\n")
+        out.write(f"{shown_name(str(directory))}: this directory cannot be read: {error.strerror}\n")
         return UNREADABLE
     gc.freeze()  # the process ends here: nothing of the set is worth a last collection
     out.write(_rendered(loaded, output))
@@ -41,7 +43,7 @@ def run_check(directory: Path, output: str, out: TextIO, env: Mapping[str, str])
 
 def _rendered(loaded: Loaded, output: str) -> str:
     findings = loaded.findings
-    files = len({finding.file for finding in findings}) or len(loaded.files)
+    files = loaded.policy_files
     if output == "text":
         return render_text(findings, loaded.sources) + _last_line(loaded, findings, files)
     if output == "json":
@@ -69,9 +71,21 @@ def run_schema(out: TextIO) -> int:
 
 
 def explain_code(code: str) -> str | None:
-    """What a finding's code means, or None for one that does not exist. Case and a missing ``TG`` are forgiven."""
+    """What a finding's code means: its section of ``policies/findings.md``; None for a code that does not exist.
+
+    Case and a missing ``TG`` are forgiven.
+    """
     wanted = code.strip().upper()
     kind = KINDS.get(wanted) or KINDS.get("TG" + wanted)
     if kind is None:
         return None
-    return f"{kind.code} {kind.slug} ({kind.severity})\n  Something in the policy set {kind.about}.\n"
+    head = f"{kind.code} {kind.slug} ({kind.severity})\nSomething in the policy set {kind.about}.\n"
+    section = sections().get(kind.code, "")
+    return f"{head}\n{section}\n" if section else head
+
+
+def sections() -> dict[str, str]:
+    """The texts of ``policies/findings.md`` by code."""
+    page = (Path(next(iter(policies.__path__))) / "findings.md").read_text(encoding="utf-8")
+    parts = re.split(r"^## (TG[0-9]{3}) .*\n", page, flags=re.MULTILINE)
+    return {code: text.strip() for code, text in zip(parts[1::2], parts[2::2], strict=True)}

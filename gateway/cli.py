@@ -146,17 +146,38 @@ def schema() -> None:
 @keys_app.command(epilog="Example: tiergate keys mint acme")
 def mint(
     tenant: Annotated[str, typer.Argument(help="Whose key it will be.")],
-    id: Annotated[str, typer.Option("--id", help="The key's id in policy files, logs and reports.")] = "k1",
+    id: Annotated[
+        str | None, typer.Option("--id", help="The key's id in policy files, logs and reports; default: k-YYYYMMDD.")
+    ] = None,
 ) -> None:
     """Make an API key: printed once, kept nowhere; only its SHA-256 goes into a policy file."""
     from gateway.keys import minted
+    from policies.model import ANONYMOUS
+    from policies.reading import id_problem
 
+    id = id if id is not None else _key_id()
+    for what, name in (("tenant", tenant), ("key", id)):
+        problem = id_problem(name) or ("begins or ends with a space" if name != name.strip() else None)
+        if what == "tenant" and name == ANONYMOUS:
+            problem = "stands for callers without a credential"
+        if problem:
+            raise UsageError(f"{what} id {name[:80]!r} {problem}")
     key = minted()
     typer.echo(f"key     {key.text}")
     typer.echo(f"sha256  {key.sha256}")
     typer.echo(f"paste under tenants.{tenant}:")
-    typer.echo(f"  keys: [{{id: {json.dumps(id)}, sha256: {key.sha256}}}]")
+    item = f"{{id: {json.dumps(id)}, sha256: {key.sha256}}}"
+    typer.echo(f"  keys: [{item}]")
+    typer.echo("or, where it has keys already, add to that list:")
+    typer.echo(f"    - {item}")
     typer.echo("The key is shown this once. Hand it over safely; the gateway can never show it again.", err=True)
+
+
+def _key_id() -> str:
+    """Today's, so that the next key of the same tenant gets another."""
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC).strftime("k-%Y%m%d")
 
 
 @keys_app.command("list", epilog="Example: tiergate keys list --output json")
@@ -186,6 +207,8 @@ def status(state_dir: StateOption = None, output: OutputOption = Output.text) ->
         typer.echo(json.dumps({"schema": 1, **answer}))
         return
     typer.echo(f"process {answer['pid']}, traffic {answer['listen']}, admin {answer['admin']}")
+    for pending in answer["pending"]:
+        typer.echo(pending)
     for reason in answer["not_ready_because"]:
         typer.echo(f"not ready: {reason}")
     for one in answer["workers"]:
@@ -209,6 +232,8 @@ def reload(state_dir: StateOption = None, output: OutputOption = Output.text) ->
             typer.echo(f"worker {one['worker']}: {one['outcome']}, policy {one.get('version')}")
         for finding in dict.fromkeys(line for one in answer["workers"] for line in one.get("findings", ())):
             typer.echo(finding)
+        for pending in answer["pending"]:
+            typer.echo(pending)
     good = all(one["outcome"] in ("accepted", "unchanged") for one in answer["workers"])
     raise typer.Exit(0 if good else EXIT_FINDING)
 

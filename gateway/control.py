@@ -9,14 +9,18 @@ ends the process that read it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
+import stat
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import orjson
+
+log = logging.getLogger("tiergate.control")
 
 MAX_LINE = 16 * 1024 * 1024
 """A report carries every metric and the last use of every key: 100,000 keys are about 6 MB."""
@@ -50,12 +54,16 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Described:
-    """The policy a worker has put in force, without secrets, and how it wants to be drained."""
+    """The policy a worker has put in force, without secrets, and how it wants to be drained.
+
+    ``at_start`` is what it says of settings that are read once, when the gateway starts (``settings.at_start``).
+    """
 
     version: str
     description: dict[str, Any]
     drain_delay_us: int
     drain_timeout_us: int
+    at_start: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,9 +172,16 @@ class Channel:
         return decode(line) if line.endswith(b"\n") else None
 
     async def send(self, message: Message) -> None:
-        """Send; a line that has gone is noticed by ``receive``, not here."""
+        """Send; a line that has gone is noticed by ``receive``, not here. What is too long stays unsent."""
+        line = encode(message)
+        if len(line) >= MAX_LINE:
+            kind = type(message).__name__
+            log.error("a %s of %d bytes is longer than the control line carries", kind.lower(), len(line))
+            if not isinstance(message, Answer):
+                return
+            line = encode(Answer(error="the answer is longer than the control line carries"))
         try:
-            self._writer.write(encode(message))
+            self._writer.write(line)
             await self._writer.drain()
         except (ConnectionError, RuntimeError):
             return
@@ -186,6 +201,13 @@ def check_path(path: Path) -> None:
             f"{path}: {length} bytes are too long for a unix socket (at most {MAX_SOCKET_PATH}); "
             "set TIERGATE_STATE_DIR to a shorter path"
         )
+    try:
+        found = path.lstat().st_mode
+    except OSError:
+        return
+    if not stat.S_ISSOCK(found):
+        what = "a directory" if stat.S_ISDIR(found) else "not a socket"
+        raise ControlError(f"{path} is {what}, and the control socket belongs there; move it away")
 
 
 async def listen(path: Path, handle: Handler, *, limit: int = MAX_LINE) -> asyncio.Server:

@@ -28,6 +28,7 @@ MOCK_PORT = 9000
 READY_S = 30.0
 STOP_S = 35.0
 POLL_S = 0.05
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Process = subprocess.Popen[bytes]
 
 TO_TRY = """
@@ -43,7 +44,14 @@ Tiergate is serving on {url} (admin: {admin}). Three things to try in another te
   3. what is left of every limit, free of charge (initech, standard):
      curl -s {url}/_gateway/usage -H 'authorization: Bearer demo-initech-key'
 
-Ctrl-C stops both processes.
+Ctrl-C stops everything; a second one cuts calls in flight off.
+"""
+
+
+HELP = """usage: scripts/serve [OPTIONS OF tiergate serve]
+
+Starts a mock upstream and the gateway on policies/examples/demo, and says what to try. Ctrl-C stops everything.
+Options go to `tiergate serve` (`tiergate serve --help` lists them), for example --port 8081.
 """
 
 
@@ -52,15 +60,18 @@ class _Stopped(Exception):
 
 
 def main() -> int:
-    """Run until Ctrl-C or until the gateway ends; answers the gateway's exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    """Run until Ctrl-C or until the gateway ends; answers the gateway's exit code, 0 after a Ctrl-C before it ran."""
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(HELP, end="")
+        return 0
+    for number in SIGNALS:
         signal.signal(number, _stop)
     running: list[Process] = []
     try:
         return _run(running)
     except _Stopped:
-        print("\nstopping", file=sys.stderr, flush=True)
-        return _ended(running)
+        print("\nstopping; Ctrl-C again cuts calls in flight off", file=sys.stderr, flush=True)
+        return _hurried(running)
     except (SettingsError, OSError) as error:
         print(f"tiergate: {error}", file=sys.stderr)
         _ended(running)
@@ -68,9 +79,29 @@ def main() -> int:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    for quiet in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for quiet in SIGNALS:
         signal.signal(quiet, signal.SIG_IGN)
     raise _Stopped
+
+
+def _hurried(running: list[Process]) -> int:
+    """The end after a signal; another signal is passed on to the gateway, which then cuts off."""
+
+    def passed_on(number: int, frame: FrameType | None) -> None:
+        if len(running) > 1 and running[1].poll() is None:
+            running[1].send_signal(signal.SIGTERM)
+
+    if len(running) < 2:
+        _ended(running)
+        return 0
+    running[1].terminate()
+    for number in SIGNALS:
+        signal.signal(number, passed_on)
+    code = _waited(running[1])
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    _ended(running)
+    return 0 if code == -signal.SIGTERM else _shown(code)  # told to stop before it could listen for that
 
 
 def _run(running: list[Process]) -> int:
@@ -135,12 +166,19 @@ def _ended(running: list[Process]) -> int:
     for process in reversed(running):
         if process.poll() is None:
             process.terminate()
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    code = running[1].returncode if len(running) > 1 else 3
+        _waited(process)
+    return _shown(running[1].returncode) if len(running) > 1 else 3
+
+
+def _waited(process: Process) -> int:
+    try:
+        return process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
+def _shown(code: int) -> int:
     return code if code >= 0 else 128 - code  # a death by signal, as a shell says it
 
 

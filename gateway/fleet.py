@@ -58,10 +58,12 @@ class Fleet:
     def __init__(self, count: int, command: Callable[[int], Sequence[str]], descriptor: int) -> None:
         self.members = [Member(index) for index in range(1, count + 1)]
         self.policy: control.Described | None = None
+        self.on_described: Callable[[control.Described], None] = lambda described: None
         self.gave_up: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.last_used: dict[str, int] = {}
         self._command = command
         self._descriptor = descriptor
+        self._served = False
         self._gone: dict[str, Any] = {}
         self._ending = asyncio.Event()
         self._keepers: list[asyncio.Task[None]] = []
@@ -90,12 +92,20 @@ class Fleet:
         if member is None:
             raise control.ControlError(f"process {hello.pid} is no worker of this gateway")
         member.channel = channel
-        while (message := await channel.receive()) is not None:
+        while True:
+            try:
+                message = await channel.receive()
+            except control.ControlError as error:  # one bad line must not be taken for a worker's end
+                log.error("worker %d sent what is no message: %s", member.index, error)
+                continue
             match message:
+                case None:
+                    return
                 case control.Report():
                     self._reported(member, message)
                 case control.Described():
                     self.policy = message
+                    self.on_described(message)
                 case control.Refreshed():
                     waiting = self._waiting.pop(message.id, None)
                     if waiting is not None and not waiting.done():
@@ -105,7 +115,7 @@ class Fleet:
 
     def _reported(self, member: Member, report: control.Report) -> None:
         if report.ready and not member.served:
-            member.served = True
+            member.served = self._served = True
             log.info("worker %d is ready (process %s)", member.index, member.pid)
         member.report, member.reported_at = report, time.monotonic()
         for key, used in report.last_used.items():
@@ -147,7 +157,9 @@ class Fleet:
     def _hopeless(self, member: Member, code: int, deaths: int) -> bool:
         if self.ready or self.gave_up.done():
             return self.gave_up.done()
-        final = code in FINAL_CODES and not member.served
+        final = code in FINAL_CODES
+        if final and self._served:
+            return False  # what was good once may be again: a policy is repaired, a disk is emptied
         if final or deaths >= QUICK_DEATHS:
             log.error("worker %d %s; giving up", member.index, _ended(code))
             self.gave_up.set_result(code if final else 70)

@@ -19,7 +19,8 @@ CLOSE = (b"connection", b"close")
 
 
 class Gate:
-    """``started`` is set once the application has started; ``draining`` makes every answer the connection's last.
+    """``started`` is set once the application has started; ``draining`` makes every answer the connection's last;
+    ``cutting`` says that cancelled requests are expected.
 
     RFC 9112 9.6: a server that is going away says ``connection: close`` on its last answer, so that no
     client sends the next request into a connection that is being closed.
@@ -29,6 +30,7 @@ class Gate:
         self._app = app
         self.in_flight = 0
         self.draining = False
+        self.cutting = False
         self.started = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -38,6 +40,9 @@ class Gate:
         self.in_flight += 1
         try:
             await self._app(scope, receive, self._closing(send) if scope["type"] == "http" else send)
+        except asyncio.CancelledError:
+            if not self.cutting:
+                raise  # else the server would log a traceback for each request that the drain cut off
         finally:
             self.in_flight -= 1
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 BACKLOG = 2_048
 CONNECTIONS = 16_384
 """Connections a worker holds at the same time; more wait in the listener's queue."""
+LARGEST_HEAD = 64 * 1024
 IDLE_S = 75
 """How long a connection may wait for its next request: longer than load balancers keep one (60 s), which would
 otherwise send a request into a connection that is just being closed. granian counts it until the head's end."""
@@ -110,6 +111,8 @@ class _Uvicorn:
             log_config=None,
             log_level="warning",
             ws="none",
+            http="h11",  # the other one parses all that a connection pipelines at once, and bounds no head
+            h11_max_incomplete_event_size=LARGEST_HEAD,
             timeout_keep_alive=IDLE_S,
             backlog=BACKLOG,
             proxy_headers=False,

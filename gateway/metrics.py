@@ -62,7 +62,6 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...], str]] = {
 
 AUTH_FAILURES = frozenset({"unauthenticated", "credential-failures", "auth-unavailable"})
 UPSTREAM_PREFIX = "upstream-"
-THROTTLED = "upstream-throttled"
 
 
 class _Spread:
@@ -121,7 +120,9 @@ class Metrics:
             counters[counted] = counters.get(counted, 0) + 1
             if decision.shadow_refused:
                 self.count("gateway_ratelimit_decisions", "shadow_limited", route or "")
-        if outcome.reason is not None:
+        if outcome.source == "upstream" and outcome.status == 429:
+            self.count("gateway_upstream_throttled", outcome.upstream or "")
+        elif outcome.reason is not None:
             self._failed(outcome.reason, outcome.upstream or "")
 
     def count(self, name: str, first: str = "", second: str = "", by: int = 1) -> None:
@@ -138,9 +139,7 @@ class Metrics:
         spread.sum_us += elapsed
 
     def _failed(self, reason: str, upstream: str) -> None:
-        if reason == THROTTLED:
-            self.count("gateway_upstream_throttled", upstream)
-        elif reason.startswith(UPSTREAM_PREFIX):
+        if reason.startswith(UPSTREAM_PREFIX):
             self.count("gateway_upstream_errors", upstream, reason)
         elif reason in AUTH_FAILURES:
             self.count("gateway_auth_failures", reason)

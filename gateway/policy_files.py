@@ -8,9 +8,9 @@ from __future__ import annotations
 import gc
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -34,12 +34,17 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """``policy`` is None when a finding is an error. ``sources`` are texts for carets, ``files`` all that was read."""
+    """``policy`` is None when a finding is an error. ``sources`` are texts for carets, ``files`` all that was read.
+
+    ``policy_files`` counts those of ``files`` that are policy files, without secrets and the tenants file.
+    """
 
     policy: PolicySet | None
     findings: tuple[Finding, ...]
     sources: Mapping[str, str]
     files: tuple[Path, ...]
+    substituted: frozenset[str] = field(default=frozenset(), repr=False)
+    policy_files: int = 0
 
 
 def load(
@@ -54,7 +59,8 @@ def load(
     walk.read()
     outside = _Outside(directory, env, secrets_dir, progress)
     with _no_collection():
-        composed = compose(walk.files, outside.lookups(), profiles=_built_in_profiles())
+        composed = compose(walk.files, outside.lookups(), profiles=_built_in_profiles(), partial=walk.partial)
+    walk.complain_of_strays(outside.paths, secrets_dir)
     if not walk.files:
         walk.complain(
             directory,
@@ -68,6 +74,8 @@ def load(
         findings=findings,
         sources={**composed.sources, **outside.lines_for(findings)},
         files=(*walk.paths, *outside.paths),
+        substituted=composed.substituted,
+        policy_files=len(walk.files),
     )
 
 
@@ -104,16 +112,28 @@ class _Walk:
         self.files: list[SourceFile] = []
         self.paths: list[Path] = []
         self.findings: list[Finding] = []
+        self.partial = False
+        """Whether some policy file was left unread."""
+        self._unread = 0
+        self._strays: list[Path] = []
 
     def read(self) -> None:
         self._folder(self._top, 0)
+        if self._unread:
+            said = f"more than {MOST_FILES:_} policy files: {self._unread:_} of them are not read"
+            self.complain(self._top, "TG108", said, "put many tenants into one file, or use tenants_from")
 
     def complain(self, path: Path, code: str, message: str, hint: str) -> None:
         self.findings.append(Finding(file=str(path), line=1, column=1, code=code, message=message, hint=hint))
 
     def _folder(self, folder: Path, depth: int) -> None:
         real = os.path.realpath(folder)
-        if real in self._seen or depth > DEEPEST_FOLDER:
+        if real in self._seen:
+            return
+        if depth > DEEPEST_FOLDER:
+            said = f"folders nested deeper than {DEEPEST_FOLDER} levels are not read"
+            self.partial = True
+            self.complain(folder, "TG136", said, "move its files up")
             return
         self._seen.add(real)
         try:
@@ -121,6 +141,7 @@ class _Walk:
         except OSError as error:
             if depth == 0:
                 raise
+            self.partial = True
             self.complain(folder, "TG100", f"this folder cannot be read: {error.strerror}", "check its permissions")
             return
         for name in names:
@@ -136,13 +157,28 @@ class _Walk:
                 self._file(path)
         elif path.is_dir():
             self._folder(path, depth + 1)
+        elif path.suffix in (".jsonl", ".json"):
+            self._strays.append(path)
+
+    def complain_of_strays(self, read: Sequence[Path], secrets_dir: Path | None) -> None:
+        """JSON files here that nothing refers to; those of the secrets folder are nobody's business."""
+        known = {os.path.realpath(path) for path in read}
+        secrets = os.path.realpath(secrets_dir) + os.sep if secrets_dir else None
+        for path in self._strays:
+            real = os.path.realpath(path)
+            if real not in known and not (secrets and real.startswith(secrets)):
+                hint = "name a tenants file with tenants_from; policy files end in .yaml"
+                self.complain(path, "TG403", "this file is not read: nothing refers to it", hint)
 
     def _file(self, path: Path) -> None:
         if len(self.files) >= MOST_FILES:
+            self.partial = True
+            self._unread += 1
             return
         try:
             data = _bytes_of(path, LARGEST_FILE + 1)
         except OSError as error:
+            self.partial = True
             self.complain(path, "TG100", f"this file cannot be read: {error.strerror}", "check its permissions")
             return
         self.paths.append(path)

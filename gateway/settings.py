@@ -7,12 +7,13 @@ Only what a machine or a deployment decides stands here; what callers are promis
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from policies.model import Address, Server
+from policies.model import Address, PolicySet, Server
 
 ServerKind = Literal["granian", "uvicorn"]
 PREFIX = "TIERGATE_"
@@ -168,3 +169,26 @@ def effective(settings: Settings, server: Server) -> Server:
         admin=settings.admin or server.admin,
         workers=settings.workers or server.workers,
     )
+
+
+def at_start(settings: Settings, policy: PolicySet) -> dict[str, Any]:
+    """What ``policy`` says of settings that are read once, at the start; what ``settings`` override is left out.
+
+    Digests stand for what may hold a password.
+    """
+    server = policy.server
+    said: dict[str, Any] = {
+        "server.admin_token_sha256": _digest(server.admin_token_digest or b""),
+        "store.url": _digest(policy.store.url.encode("utf-8", "replace")),
+        "server.listen": f"{server.listen.host}:{server.listen.port}",
+        "server.admin": f"{server.admin.host}:{server.admin.port}",
+        "server.workers": server.workers,
+    }
+    overridden = (name for name in ("listen", "admin", "workers") if getattr(settings, name) is not None)
+    for name in overridden:
+        del said[f"server.{name}"]
+    return said
+
+
+def _digest(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()

@@ -17,15 +17,16 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TextIO
 
-from gateway import control, describe, http_servers, state_dir, worker
+from gateway import access_log, control, http_servers, state_dir, worker
 from gateway import settings as settings_of
 from gateway.admin import create_admin
 from gateway.fleet import Fleet
+from gateway.last_good import LastGood
 from gateway.policy_source import Loader, PolicyRejected, PolicySource
+from gateway.servable import objections, shown
 from gateway.settings import Settings
 from policies.model import Address, PolicySet, Server
 
@@ -33,8 +34,6 @@ log = logging.getLogger("tiergate.supervisor")
 
 EXIT_POLICY = 1
 EXIT_ENVIRONMENT = 3
-STORES_BUILT = ("memory",)
-STORES_PLANNED = ("sqlite", "redis", "rediss", "redis+cluster")
 
 WorkerCommand = Callable[[Settings, int, int], Sequence[str]]
 
@@ -75,68 +74,64 @@ def run(
 async def _run(
     settings: Settings, env: Mapping[str, str], load: Loader | None, command: WorkerCommand, out: TextIO
 ) -> int:
-    policy = loaded(settings, env, load)
-    _warn_of_unknown(settings, env)
+    asked = _Asked(env)
+    last_good = LastGood(settings.state_dir, settings.policies, settings.secrets_dir)
+    source = loaded(settings, asked, load)
+    policy = source.current.policy
+    for warning in settings_of.unknown_variables(env, asked.names):
+        log.warning("%s", warning)
     server = settings_of.effective(settings, policy.server)
     check_servable(policy, server)
     with contextlib.ExitStack() as held:
         lock = _prepared(settings)
         held.callback(lock.release)
+        last_good.remove()  # of a run before
+        last_good.keep(policy.version, source.files)
+        held.callback(last_good.remove)
         traffic = bound(server.listen, "traffic (server.listen, TIERGATE_LISTEN or --listen)")
         held.callback(traffic.close)
         admin = bound(server.admin, "the admin listener (server.admin, TIERGATE_ADMIN or --admin)")
         held.callback(admin.close)
+        _check_access_log(settings.access_log)
         supervisor = Supervisor(settings, policy, server, traffic, admin, command)
         _banner(supervisor, policy, out)
-        del policy  # the workers keep their own; a hundred thousand tenants need not be held here as well
+        del policy, source  # the workers keep their own; a hundred thousand tenants need not be held here as well
         return await supervisor.serve()
 
 
-def loaded(settings: Settings, env: Mapping[str, str], load: Loader | None) -> PolicySet:
-    """The policy at cold start. Raises ``StartError`` without a directory, ``PolicyRejected`` for a bad set."""
+class _Asked(Mapping[str, str]):
+    """An environment that remembers which ``names`` the policy files looked up."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._env = env
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.names.add(name)
+        return self._env[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._env)
+
+    def __len__(self) -> int:
+        return len(self._env)
+
+
+def loaded(settings: Settings, env: Mapping[str, str], load: Loader | None) -> PolicySource:
+    """The policy at cold start; the worker says its warnings.
+
+    Raises ``StartError`` without a directory, ``PolicyRejected`` for a bad set.
+    """
     if not settings.policies.is_dir():
         what = "is not a directory" if settings.policies.exists() else "does not exist"
         raise StartError(f"policy directory {settings.policies} {what}; name one with --policies or TIERGATE_POLICIES")
-    source = PolicySource(settings.policies, env=env, secrets_dir=settings.secrets_dir, load=load)
-    return source.current.policy
+    return PolicySource(settings.policies, env=env, secrets_dir=settings.secrets_dir, load=load, quiet=True)
 
 
 def check_servable(policy: PolicySet, server: Server) -> None:
-    """What is a good policy but cannot be served like this. Raises ``StartError``."""
-    scheme = policy.store.url.partition("://")[0]
-    if scheme not in STORES_BUILT:
-        planned = " is planned but not in this version" if scheme in STORES_PLANNED else " is not a store"
-        raise StartError(f"store.url: {scheme}://{planned}; use memory:// with one worker")
-    if server.workers > 1:
-        raise StartError(
-            f"{server.workers} workers cannot share a memory:// store: each would allow every limit in full. "
-            "Either run one worker (server.workers: 1, TIERGATE_WORKERS=1), or use a store that workers share: "
-            "sqlite:// on one host or redis:// on many; neither is in this version yet"
-        )
-    demo = next(_demo_keys(policy), None)
-    if demo is not None and not _is_loopback(server.listen.host):
-        raise StartError(
-            f"tenant {demo} has a demo key, whose text is public, and {shown(server.listen)} can be reached by others: "
-            "listen on 127.0.0.1, or take the demo keys out of the policy"
-        )
-    if not _is_loopback(server.admin.host) and server.admin_token_digest is None:
-        raise StartError(
-            f"the admin listener on {server.admin.host} can be reached by others: set server.admin_token_sha256, "
-            "or listen on 127.0.0.1"
-        )
-
-
-def _demo_keys(policy: PolicySet) -> Iterator[str]:
-    return (tenant.id for tenant in policy.tenants.values() if any(key.demo for key in tenant.keys))
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    """Raises ``StartError`` with the first objection to serving ``policy`` like this."""
+    for objection in objections(policy, server):
+        raise StartError(objection)
 
 
 def _prepared(settings: Settings) -> state_dir.Lock:
@@ -145,6 +140,16 @@ def _prepared(settings: Settings) -> state_dir.Lock:
         return state_dir.prepare(settings.state_dir, settings.lock_file)
     except (control.ControlError, state_dir.StateDirError) as error:
         raise StartError(str(error)) from error
+
+
+def _check_access_log(target: str) -> None:
+    """Before anything is announced: the worker would find out only after it."""
+    if target in (access_log.STDOUT, access_log.OFF):
+        return
+    try:
+        os.close(os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o640))
+    except OSError as error:
+        raise StartError(f"TIERGATE_ACCESS_LOG {target} cannot be written: {error.strerror}") from error
 
 
 def bound(where: Address, what: str) -> socket.socket:
@@ -187,10 +192,13 @@ class Supervisor:
         self.server = replace(server, listen=_address(traffic), admin=_address(admin))
         self._settings = settings
         self._first_version = policy.version
+        self._at_start = settings_of.at_start(settings, policy)
+        self.pending: tuple[str, ...] = ()
         self._traffic = traffic
         self._admin = admin
         bound_to = replace(settings, listen=self.server.listen, admin=self.server.admin)
         self._fleet = Fleet(server.workers, lambda index: command(bound_to, traffic.fileno(), index), traffic.fileno())
+        self._fleet.on_described = self._described
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._draining = False
@@ -257,9 +265,27 @@ class Supervisor:
         self._stop.set()
 
     def _told_to_reload(self) -> None:
-        task = asyncio.create_task(self._fleet.refresh(reopen=True))
+        task = asyncio.create_task(self._reload())
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
+
+    async def _reload(self) -> None:
+        """SIGHUP; what a worker swapped in or rejected it says itself."""
+        for index, answer in await self._fleet.refresh(reopen=True):
+            if answer is None:
+                log.warning("worker %d did not answer the reload", index)
+            elif answer.outcome == "unchanged":
+                log.info("worker %d: reloaded, policy %s unchanged", index, answer.version)
+
+    def _described(self, described: control.Described) -> None:
+        """Settings that are read once: an edit is accepted, and said to need a restart."""
+        said = described.at_start
+        changed = sorted(name for name, value in self._at_start.items() if name in said and said[name] != value)
+        pending = tuple(f"{name} changed; takes effect at restart" for name in changed)
+        for line in pending:
+            if line not in self.pending:
+                log.warning("%s", line)
+        self.pending = pending
 
     async def _drain(self) -> None:
         """RULINGS 19. The listening socket closes here too once workers stop accepting, so callers are refused."""
@@ -267,7 +293,9 @@ class Supervisor:
         policy = self._fleet.policy
         delay_us = policy.drain_delay_us if policy is not None else self.server.drain_delay_us
         timeout_us = policy.drain_timeout_us if policy is not None else self.server.drain_timeout_us
-        log.info("draining: %d workers, at most %.1f s", len(self._fleet.members), (delay_us + timeout_us) / 1_000_000)
+        workers = len(self._fleet.members)
+        plural = "" if workers == 1 else "s"
+        log.info("draining: %d worker%s, at most %.1f s", workers, plural, (delay_us + timeout_us) / 1_000_000)
         closing = asyncio.get_running_loop().call_later(delay_us / 1_000_000, self._traffic.close)
         draining = asyncio.create_task(self._fleet.drain(delay_us, timeout_us))
         hurried = asyncio.create_task(self._hurry.wait())
@@ -302,7 +330,8 @@ class Supervisor:
                 self._stop.set()
                 return control.Answer(result={"draining": True})
             case "reload":
-                return control.Answer(result={"workers": [_outcome(*pair) for pair in await self._fleet.refresh()]})
+                workers = [_outcome(*pair) for pair in await self._fleet.refresh()]
+                return control.Answer(result={"workers": workers, "pending": list(self.pending)})
 
     def status(self) -> dict[str, Any]:
         """What ``tiergate status`` prints."""
@@ -312,6 +341,7 @@ class Supervisor:
             "admin": shown(self.server.admin),
             "policies": str(self._settings.policies),
             "not_ready_because": list(self.readiness()),
+            "pending": list(self.pending),
             "workers": self._workers(),
         }
 
@@ -346,6 +376,8 @@ class Supervisor:
         policy = self._fleet.policy
         return {
             "version": policy.version if policy is not None else self._first_version,
+            "bound": {"listen": shown(self.server.listen), "admin": shown(self.server.admin)},
+            "pending": list(self.pending),
             "workers": self._workers(),
             "policy": policy.description if policy is not None else None,
         }
@@ -362,17 +394,6 @@ def _address(listener: socket.socket) -> Address:
     return Address(host=host, port=port)
 
 
-def shown(address: Address) -> str:
-    """``host:port`` as a URL spells it."""
-    return f"[{address.host}]:{address.port}" if ":" in address.host else f"{address.host}:{address.port}"
-
-
-def _warn_of_unknown(settings: Settings, env: Mapping[str, str]) -> None:
-    variables, _ = describe.references(settings.policies)
-    for warning in settings_of.unknown_variables(env, variables):
-        log.warning("%s", warning)
-
-
 def _banner(supervisor: Supervisor, policy: PolicySet, out: TextIO) -> None:
     server = supervisor.server
     if out.isatty():
@@ -385,8 +406,9 @@ def _banner(supervisor: Supervisor, policy: PolicySet, out: TextIO) -> None:
         )
         return
     log.info(
-        "serving on %s, admin on %s, policy %s, %d tenants",
+        "serving on %s, admin on %s, policy %s, %d tenant%s",
         *(shown(server.listen), shown(server.admin), policy.version, len(policy.tenants)),
+        "" if len(policy.tenants) == 1 else "s",
     )
 
 

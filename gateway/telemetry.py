@@ -204,7 +204,7 @@ def spans_from_environment(clock: Clock, env: Mapping[str, str] = os.environ) ->
     """Spans to where ``OTEL_*`` says; ``NoSpans`` when it says nothing. An unknown exporter is a ``ValueError``."""
     if not wanted(env):
         return NoSpans()
-    kind = env.get("OTEL_TRACES_EXPORTER", "otlp")
+    kind = env.get("OTEL_TRACES_EXPORTER") or "otlp"
     if kind == "otlp":
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import gc
+import itertools
 import logging
 import os
 import re
@@ -17,26 +18,29 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from gateway import control, describe, http_servers, logs
+from gateway import settings as settings_of
 from gateway.access_log import AccessLog
 from gateway.app import create_app
 from gateway.clock import SystemClock
 from gateway.credentials import Credentials
 from gateway.gate import App, Gate
+from gateway.last_good import LastGood
 from gateway.ledger import MinuteCounters
 from gateway.metrics import Metrics
 from gateway.policy_source import PolicyRejected, PolicySource, Reload
+from gateway.servable import objections
 from gateway.settings import Settings
 from gateway.stores.memory import MemoryStore
 from gateway.stores.quota_file import StateError
 from gateway.telemetry import spans_from_environment
-from policies.model import Address
+from policies.model import Address, PolicySet, Server
 from policies.snapshot import Snapshot
 from upstreams.httpx_engine import HttpxTransport
 from upstreams.pool import Transports
@@ -44,6 +48,8 @@ from upstreams.pool import Transports
 log = logging.getLogger("tiergate.worker")
 
 REPORT_S = 1.0
+MOST_USED = 20_000
+"""Keys a report tells of; the others wait for the next one."""
 CUT_S = 1.0
 """How long cancelled requests get to release what they hold and to write their line."""
 
@@ -75,7 +81,13 @@ async def compose(settings: Settings) -> Composed:
     ``settings.listen`` and ``settings.admin`` are the addresses really bound, never to be connected to.
     """
     clock = SystemClock()
-    source = PolicySource(settings.policies, env=os.environ, secrets_dir=settings.secrets_dir)
+    source = PolicySource(
+        settings.policies,
+        env=os.environ,
+        secrets_dir=settings.secrets_dir,
+        last_good=LastGood(settings.state_dir, settings.policies, settings.secrets_dir),
+        objection=lambda policy: objections(policy, running(settings, policy)),
+    )
     store = MemoryStore(clock, settings.state_dir)
     await store.start()
     listeners = frozenset((own.host, own.port) for own in (settings.listen, settings.admin) if own is not None)
@@ -112,6 +124,14 @@ async def compose(settings: Settings) -> Composed:
     )
 
 
+def running(settings: Settings, policy: PolicySet) -> Server:
+    """The server section as it really is; the admin listener and the workers are the supervisor's, checked there."""
+    own = replace(policy.server, workers=1)
+    if settings.listen is not None:
+        own = replace(own, listen=settings.listen)
+    return replace(own, admin=Address(host="127.0.0.1", port=0))
+
+
 def instance_name(settings: Settings) -> str:
     """``TIERGATE_INSTANCE`` or the host's name, as a pseudonym in ``Via`` may be spelt (RFC 9110 7.6.3)."""
     return re.sub(r"[^A-Za-z0-9.-]+", "-", settings.instance or socket.gethostname()) or "tiergate"
@@ -130,7 +150,7 @@ class Worker:
         self._server = http_servers.make(settings.server, self._gate, listener)
         self._stop = asyncio.Event()
         self._drain = control.Drain(delay_us=0, timeout_us=0)
-        self._hidden = describe.substituted(settings.policies, os.environ, settings.secrets_dir)
+        self._describing: asyncio.Task[None] | None = None
         self._used: dict[str, int] = {}
         self._permanent: set[asyncio.Task[Any]] = set()  # tasks of the server, the lifespan and this worker
         self._last_refresh: asyncio.Task[None] | None = None  # the loop itself holds tasks weakly
@@ -188,11 +208,13 @@ class Worker:
     async def _cut(self, serving: asyncio.Task[None]) -> None:
         """Cancel what requests run in, and nothing of the server, which then ends as after a good drain."""
         if self._gate.in_flight:
-            log.warning("drain timeout: %d requests are cut off", self._gate.in_flight)
-        for task in asyncio.all_tasks() - self._permanent:
-            if not _is_chore(task):
-                task.cancel()
-        await asyncio.wait((serving,), timeout=CUT_S)
+            cut = self._gate.in_flight
+            log.warning("drain timeout: %d %s cut off", cut, "request is" if cut == 1 else "requests are")
+        self._gate.cutting = True
+        cut_off = {task for task in asyncio.all_tasks() - self._permanent if not _is_chore(task)}
+        for task in cut_off:
+            task.cancel()
+        await asyncio.wait((serving, *cut_off), timeout=CUT_S)
 
     async def _report(self) -> None:
         while True:
@@ -217,8 +239,9 @@ class Worker:
     def _newly_used(self) -> dict[str, int]:
         """Only what has changed since the last report: a hundred thousand keys need not travel every second."""
         used = dict(self._parts.last_used())
-        fresh = {key: when for key, when in used.items() if self._used.get(key) != when}
-        self._used = used
+        changed = ((key, when) for key, when in used.items() if self._used.get(key) != when)
+        fresh = dict(itertools.islice(changed, MOST_USED))
+        self._used.update(fresh)
         return fresh
 
     async def _obey(self) -> None:
@@ -255,6 +278,8 @@ class Worker:
         if order.reopen:
             self._parts.access_log.reopen()
         reload = await self._parts.source.reload()
+        if self._describing is not None:  # first what is in force, then that it is
+            await asyncio.wait((self._describing,))
         await self._channel.send(
             control.Refreshed(
                 id=order.id, outcome=reload.outcome, version=reload.version, findings=list(reload.findings)
@@ -262,8 +287,7 @@ class Worker:
         )
 
     def _changed(self, snapshot: Snapshot) -> None:
-        self._hidden = describe.substituted(self._settings.policies, os.environ, self._settings.secrets_dir)
-        task = _chore(self._send_description(snapshot))
+        task = self._describing = _chore(self._send_description(snapshot))
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def _reloaded(self, reload: Reload) -> None:
@@ -275,9 +299,10 @@ class Worker:
         await self._channel.send(
             control.Described(
                 version=snapshot.version,
-                description=await asyncio.to_thread(describe.describe, snapshot.policy, self._hidden),
+                description=await asyncio.to_thread(describe.describe, snapshot.policy, self._parts.source.substituted),
                 drain_delay_us=server.drain_delay_us,
                 drain_timeout_us=server.drain_timeout_us,
+                at_start=settings_of.at_start(Settings(), snapshot.policy),
             )
         )
 
@@ -326,6 +351,7 @@ def main(argv: list[str] | None = None, compose: Compose = compose) -> None:
     for number in (signal.SIGINT, signal.SIGHUP):  # the supervisor's to interpret
         signal.signal(number, signal.SIG_IGN)
     code = _run(serve(settings, given.descriptor, given.index, compose), settings)
+    logs.flush()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # a request that was cut off, or a thread stuck on a full pipe, must not hold up the exit

@@ -26,7 +26,7 @@ from gateway.check import run_check
 sys.exit(run_check(Path(sys.argv[1]), "text", sys.stdout, os.environ))
 """
 SERVICE = """\
-store: {url: "sqlite:///limits.db"}
+store: {url: "memory://"}
 tiers:
   basic: {limits: {minute: 60/min, day: 5_000/day, parallel: {concurrent: 5}}}
 upstreams:
@@ -56,7 +56,7 @@ def run_once(directory: Path) -> tuple[float, float]:
     )
     wall, after = time.perf_counter() - started, os.times()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{TENANTS} tenants" in done.stdout, done.stdout
+    assert "0 errors, 1 warning in 2 files" in done.stdout, done.stdout
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
     return wall, cpu
 

@@ -24,7 +24,7 @@ TARGET_BYTES = 1024
 RUNS = 3
 ROOT = Path(__file__).resolve().parent.parent
 SERVICE = """\
-store: {url: "sqlite:///limits.db"}
+store: {url: "memory://"}
 tiers:
   basic: {limits: {minute: 60/min, day: 5_000/day, parallel: {concurrent: 5}}}
   standard: {extends: basic, limits: {minute: 600/min}}

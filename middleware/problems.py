@@ -21,8 +21,6 @@ from policies.model import Server
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from policies.ports import Clock
-
 log = logging.getLogger("tiergate.problems")
 
 JSON = b"application/json"
@@ -34,9 +32,8 @@ DEFAULT_BASE = Server().problems_base
 class Problems:
     """ASGI: renders every exception of the layers inside."""
 
-    def __init__(self, app: ASGIApp, *, clock: Clock) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -65,7 +62,7 @@ class Problems:
     async def _answer(self, exchange: Exchange, error: GatewayError, scope: Scope, send: Send) -> None:
         _note(exchange, error)
         body = encoded(members(exchange, error))
-        head = headers(exchange, error, self._clock.wall_us(), scope["headers"], len(body))
+        head = headers(exchange, error, scope["headers"], len(body))
         await send({"type": "http.response.start", "status": error.type.status, "headers": head})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
@@ -101,7 +98,7 @@ def members(exchange: Exchange, error: GatewayError) -> dict[str, Any]:
 
 
 def headers(
-    exchange: Exchange, error: GatewayError, wall_us: int, asked: Iterable[tuple[bytes, bytes]], length: int
+    exchange: Exchange, error: GatewayError, asked: Iterable[tuple[bytes, bytes]], length: int
 ) -> list[tuple[bytes, bytes]]:
     """The head of the answer; the limits' fields describe every limit once the store has answered (DESIGN §5)."""
     fields = [*error.headers]
@@ -109,7 +106,7 @@ def headers(
         fields.append((b"retry-after", b"%d" % error.retry_after_s))
         fields.append((b"retry-after-ms", b"%d" % (error.retry_after_ms or error.retry_after_s * 1000)))
     if exchange.plan is not None and exchange.decision is not None:
-        fields += render(exchange.plan, exchange.decision, wall_us)
+        fields += render(exchange.plan, exchange.decision)
     proxy = f"; error={error.proxy_error}" if error.proxy_error else ""
     return [
         *fields,

@@ -47,6 +47,7 @@ def build(
     checks.check_costs(routes, tiers, tenants, report)
     checks.check_namespaces(routes, tiers, tenants, report)
     checks.check_exposure(service, tenants, report)
+    checks.check_callers(service, tenants, report)
     checks.check_store(service, sections, routes, tiers, tenants, report)
     checks.check_unused((tiers, upstreams, support, calendars), report)
     return lambda version: PolicySet(

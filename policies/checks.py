@@ -140,6 +140,23 @@ def check_exposure(service: Service, tenants: TenantReader, report: Report) -> N
         report.add("TG209", place, loc, said, "mint a real key, or listen on 127.0.0.1")
 
 
+def check_callers(service: Service, tenants: TenantReader, report: Report) -> None:
+    """Tenants that no call can belong to, and ways to authenticate that nobody can use."""
+    auth = service.auth
+    lost = tenants.without_credential
+    if lost.first and auth.jwt is None:
+        said = f"{lost.said()}: neither keys nor subjects, and no auth.jwt, so every call of it is 401"
+        report.add("TG405", lost.first[1], (), said, "tiergate keys mint TENANT makes a key")
+    keyed = tenants.with_keys
+    if keyed.first and not auth.key_headers:
+        said = f"{keyed.said()}: auth.keys.headers is empty, so no key is ever read"
+        report.add("TG406", keyed.first[1], ("keys",), said, "write headers: [x-api-key, authorization]", on_key=True)
+    named = tenants.with_subjects
+    if named.first and auth.mtls_header is None:
+        said = f"{named.said()}: without auth.mtls no certificate's subject is ever read"
+        report.add("TG406", named.first[1], ("subjects",), said, "set auth.mtls.header, or remove them", on_key=True)
+
+
 def check_store(
     service: Service,
     sections: Sections,
@@ -156,12 +173,7 @@ def check_store(
     if quota is not None:
         place, loc = (whole.place, ("url",)) if whole and "url" in whole.data else quota
         said = "memory:// writes quota counters up to 1 s late: a crash may forget the last second of use"
-        report.add("TG402", place, loc, said, "fine for one process; sqlite:///path or redis:// lose less")
-    keyed = next((route for route in routes.sound.values() if route.idempotency), None)
-    if keyed is not None:
-        said = "memory:// forgets idempotency records at every restart: within its ttl a repeated write may run again"
-        hint = "use sqlite:///path or redis:// for keyed writes"
-        report.add("TG402", routes.defined[keyed.name], ("idempotency",), said, hint, on_key=True)
+        report.add("TG402", place, loc, said, "that second is all a crash can cost; size quotas with it in mind")
 
 
 def _first_quota(routes: Named[Route], tiers: Named[Tier], tenants: TenantReader) -> tuple[Place, Loc] | None:

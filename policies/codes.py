@@ -61,6 +61,7 @@ _ROWS: tuple[tuple[str, str, str], ...] = (
     ("TG136", "too-deep", "is nested deeper than any policy needs"),
     ("TG137", "bad-json-line", "is not a JSON object on one line"),
     ("TG138", "no-policy", "holds no policy file"),
+    ("TG139", "bad-pem", "is not PEM text with the blocks that belong here"),
     ("TG201", "unknown-name", "is a name that nothing in the set defines"),
     ("TG202", "extends-cycle", "extends itself, directly or through others"),
     ("TG203", "overlapping-routes", "matches exactly the calls that another route matches"),
@@ -77,6 +78,7 @@ _ROWS: tuple[tuple[str, str, str], ...] = (
     ("TG214", "strip-mismatch", "is not the beginning of the route's path"),
     ("TG215", "inverted-time", "ends before it begins"),
     ("TG216", "jwt-algorithm", "is an algorithm that would let callers sign their own tokens"),
+    ("TG217", "store-not-built", "names a store that this version does not have; it has memory:// only"),
     ("TG301", "credit-step", "leaves availability between the target and the first band unpaid or paid twice"),
     ("TG302", "credit-order", "breaks the order of the bands: availability falls, credits rise, the last edge is 0%"),
     ("TG303", "no-calendar", "counts business time without a calendar"),
@@ -85,6 +87,10 @@ _WARNINGS: tuple[tuple[str, str, str], ...] = (
     ("TG401", "unused-name", "is defined and used by nothing"),
     ("TG402", "forgetful-store", "relies on a store that can forget"),
     ("TG403", "file-extension", "is not read: policy files end in .yaml"),
+    ("TG404", "not-in-this-version", "is accepted, checked and kept, but this version does nothing with it yet"),
+    ("TG405", "no-credential", "has no way to say who it is, so no call is ever its own"),
+    ("TG406", "no-effect", "does nothing without another setting"),
+    ("TG407", "similar-name", "makes a new limit whose name is nearly that of one that exists"),
 )
 
 KINDS: Mapping[str, Kind] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from policies.build import build
 from policies.findings import Finding, errors_of, in_order
@@ -19,6 +19,13 @@ from policies.sections import lay_together
 from policies.substitution import NOTHING, Lookups, substitute
 from policies.yaml_tree import read_tree
 
+NEEDS_EVERY_FILE = frozenset(
+    (
+        "TG201", "TG202", "TG205", "TG206", "TG207", "TG210", "TG211", "TG301", "TG302", "TG303",
+        "TG401", "TG402", "TG405", "TG406", "TG407",
+    )
+)  # fmt: skip
+"""Complaints that a file which could not be read might answer; said only when every file was."""
 SHORTEST_MASKED = 4
 """Shorter values (a port's end, a count) are no secret and would blot out half of every message."""
 
@@ -34,33 +41,42 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Composed:
-    """``policy`` is None when a finding is an error. ``sources`` holds each file's text, for carets."""
+    """``policy`` is None when a finding is an error. ``sources`` holds each file's text, for carets; ``substituted``
+    what came from outside, for whoever must not show it."""
 
     policy: PolicySet | None
     findings: tuple[Finding, ...]
     sources: dict[str, str]
+    substituted: frozenset[str] = field(default=frozenset(), repr=False)
 
 
 def compose(
-    files: Sequence[SourceFile], lookups: Lookups = NOTHING, *, profiles: frozenset[str] | None = None
+    files: Sequence[SourceFile],
+    lookups: Lookups = NOTHING,
+    *,
+    profiles: frozenset[str] | None = None,
+    partial: bool = False,
 ) -> Composed:
     """Read, merge, validate and compile ``files``.
 
-    ``profiles`` are the names of built-in throttling profiles; None leaves such names unchecked.
+    ``profiles`` are the names of built-in throttling profiles; None leaves such names unchecked. ``partial`` says
+    that a file of the set could not be read at all.
     """
     seen = _Seen(lookups)
     ordered = sorted(files, key=lambda file: file.name)
     for file in ordered:
-        seen.add(file.name.encode(), file.data)
+        seen.add(file.name.encode("utf-8", "surrogateescape"), file.data)
     report = Report()
     trees = [read_tree(file.shown or file.name, file.data, seen.substitute) for file in ordered]
     sections = lay_together(trees, report)
     policy = build(sections, report, seen.lookups, profiles)
+    if partial or any(tree.broken for tree in trees):
+        report.findings = [finding for finding in report.findings if finding.code not in NEEDS_EVERY_FILE]
     findings = in_order(map(seen.masked, report.findings))
     sources = {tree.file: tree.text for tree in trees}
     if errors_of(findings):
         return Composed(policy=None, findings=findings, sources=sources)
-    return Composed(policy=policy(seen.version()), findings=findings, sources=sources)
+    return Composed(policy=policy(seen.version()), findings=findings, sources=sources, substituted=seen.substituted)
 
 
 class _Seen:
@@ -82,6 +98,10 @@ class _Seen:
 
     def version(self) -> str:
         return self._hash.hexdigest()[:16]
+
+    @property
+    def substituted(self) -> frozenset[str]:
+        return frozenset(self._values)
 
     def substitute(self, text: str) -> str:
         return substitute(text, self.lookups)

@@ -13,14 +13,14 @@ SECOND_US = 1_000_000
 Pair = tuple[bytes, bytes]
 
 
-def render(plan: Plan, decision: Decision, wall_us: int) -> list[Pair]:
+def render(plan: Plan, decision: Decision) -> list[Pair]:
     """The rate-limit fields of an answer to this call; none when the call is under no limit."""
     fields: list[Pair] = []
     if plan.structured and plan.names:
         fields.append((b"ratelimit-policy", plan.policy_field))
         fields.append((b"ratelimit", _current(plan, decision)))
     if plan.triple:
-        fields += _triple(plan, decision, wall_us)
+        fields += _triple(plan, decision)
     return fields
 
 
@@ -45,16 +45,16 @@ def _current(plan: Plan, decision: Decision) -> bytes:
     return b", ".join(members)
 
 
-def _triple(plan: Plan, decision: Decision, wall_us: int) -> list[Pair]:
+def _triple(plan: Plan, decision: Decision) -> list[Pair]:
     """Limit, remaining and reset of the one limit that the triple describes (RULINGS 2)."""
-    chosen = _tightest(decision) if decision.allowed else _longest_refusal(decision)
+    chosen = tightest(decision) if decision.allowed else _longest_refusal(decision)
     if chosen is None:
         return []
     charge = decision.demand.charges[chosen]
     _, r, t = decision.readings[chosen]
     if t is None:
         return []
-    reset = -(-(wall_us + t * SECOND_US) // SECOND_US) if plan.unix_reset else t
+    reset = -(-(decision.wall_us + t * SECOND_US) // SECOND_US) if plan.unix_reset else t
     return [
         (b"ratelimit-limit", b"%d" % charge.q),
         (b"ratelimit-remaining", b"%d" % r),
@@ -62,7 +62,7 @@ def _triple(plan: Plan, decision: Decision, wall_us: int) -> list[Pair]:
     ]
 
 
-def _tightest(decision: Decision) -> int | None:
+def tightest(decision: Decision) -> int | None:
     """Index of the limit with the lowest share left; ties go to the longest reset. None without rate limits."""
     best: int | None = None
     best_r = best_q = 1

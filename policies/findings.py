@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from policies.codes import KINDS, Severity
 
 _BREAKS = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 SHOWN_WIDTH = 160
 JSON_SCHEMA_VERSION = 1
 
@@ -74,7 +74,7 @@ def render_text(findings: Sequence[Finding], sources: Mapping[str, str]) -> str:
 
 def headline(finding: Finding) -> str:
     """``file:line:col: error[TGnnn slug]: path: what``, one line."""
-    place = f"{finding.file}:{finding.line}:{finding.column}"
+    place = f"{shown_name(finding.file)}:{finding.line}:{finding.column}"
     return f"{place}: {finding.severity}[{finding.code} {finding.slug}]: {clean(_said(finding))}"
 
 
@@ -106,6 +106,20 @@ def render_annotations(findings: Sequence[Finding]) -> str:
 def clean(text: str) -> str:
     """``text`` without control characters, so that a hostile file cannot drive a terminal."""
     return _CONTROLS.sub("?", text.replace("\n", " ").replace("\t", " "))
+
+
+def shown_name(path: str) -> str:
+    """A path with what no terminal should get, and bytes that are no UTF-8, as escapes."""
+    if path.isprintable():
+        return path
+    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in path)
+
+
+def _escaped(letter: str) -> str:
+    code = ord(letter)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that was no UTF-8 (PEP 383)
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def _said(finding: Finding) -> str:
@@ -147,7 +161,7 @@ def _as_map(finding: Finding) -> dict[str, object]:
 
 def _annotation(finding: Finding) -> str:
     text = _said(finding) + (f" ({finding.hint})" if finding.hint else "")
-    place = f"file={_property(finding.file)},line={finding.line},col={finding.column}"
+    place = f"file={_property(shown_name(finding.file))},line={finding.line},col={finding.column}"
     title = f"title={finding.code} {finding.slug}"
     return f"::{finding.severity} {place},{title}::{_data(clean(text))}\n"
 

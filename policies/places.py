@@ -99,6 +99,11 @@ class Report:
     """Complaints so far."""
 
     findings: list[Finding] = field(default_factory=list)
+    errors: int = 0
+
+    def file(self, finding: Finding) -> None:
+        self.findings.append(finding)
+        self.errors += finding.severity == "error"
 
     def add(
         self,
@@ -116,7 +121,7 @@ class Report:
         if spot.raw is not None and "${" in spot.raw:
             message, hint = f"the value that {short(spot.raw)} stands for {KINDS[code].about}", ""
         path = dotted(place.path, loc)
-        self.findings.append(
+        self.file(
             Finding(
                 file=spot.file, line=spot.line, column=spot.column, code=code, message=message, hint=hint,
                 path=path, span=spot.span, secret=secret,
@@ -126,7 +131,7 @@ class Report:
     def add_reference(self, problem: ValueProblem, place: Place, loc: Loc) -> None:
         """A substitution that failed; such a message is about the reference and quotes no value."""
         spot = place.spot(loc, on_key=False)
-        self.findings.append(
+        self.file(
             Finding(
                 file=spot.file, line=spot.line, column=spot.column, code=problem.code, message=problem.message,
                 hint=problem.hint, path=dotted(place.path, loc), span=spot.span,
@@ -160,6 +165,8 @@ class Report:
         else:
             expected, hint = _SHAPES.get(kind, (error["msg"].lower(), ""))
             hint = "write it, or remove the key" if error["input"] is None else hint
+            if kind in ("list_type", "tuple_type") and isinstance(error["input"], str) and "keys" not in loc:
+                hint = f"did you mean [{error['input'][:60]}]?"
             self.add("TG104", place, loc, f"{_shape_of(error['input'])}, but {expected}", hint)
 
     def _add_unknown_key(self, place: Place, loc: Loc, keys: tuple[str, ...]) -> None:

@@ -25,7 +25,7 @@ from policies.model import (
 )
 
 LEASE_MARGIN_US = 5_000_000
-"""A slot outlives the upstream's hard deadline by this much (spec admission A3)."""
+"""A slot outlives the longest silence of its call by this much (spec admission A3)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,9 +138,17 @@ def _demand(limits: list[tuple[Limit, str | None]], route: Route, upstream: Upst
         tuple(charges),
         tuple(slot for slot in slots if not slot.limit.shadow),
         tuple(shadows),
-        lease_us=upstream.timeouts.total_us + LEASE_MARGIN_US,
+        lease_us=_longest_silence_us(upstream) + LEASE_MARGIN_US,
         too_dear=tuple(too_dear),
     )
+
+
+def _longest_silence_us(upstream: Upstream) -> int:
+    """How long a live call may go without a sign of life: an event stream has no total, but an idle deadline.
+
+    Three idle deadlines, because a lease is renewed by what passes once a third of it has gone.
+    """
+    return upstream.pool.wait_us + max(upstream.timeouts.total_us, 3 * upstream.timeouts.idle_us)
 
 
 def _policy_member(limit: Limit) -> bytes:

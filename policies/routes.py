@@ -49,6 +49,8 @@ class RouteReader:
         self._check_tiers(form.tiers, place)
         if form.group is not None and (problem := id_problem(form.group)):
             self.report.add("TG122", place, ("group",), f"group {problem}", "rename it")
+        if form.idempotency is not None:
+            self._check_idempotency(form.idempotency, place)
         own = self.limits.read(form.limits, place, ("limits",))
         own = None if own is None else self._without_removals(own, place)
         if own is None or not sound:
@@ -86,6 +88,15 @@ class RouteReader:
         if wrong:
             self.report.add("TG214", place, ("strip",), *wrong)
         return wrong is None
+
+    def _check_idempotency(self, form: IdempotencyForm, place: Place) -> None:
+        if form.ttl == 0:
+            said = "a record that is kept for no time promises nothing"
+            self.report.add("TG111", place, ("idempotency", "ttl"), said, "write 24h")
+        need = "a call without a key is not refused" if form.require else "a repeated key is not recognised"
+        said = f"idempotency is checked but not kept yet: {need}, and a repeated write runs again"
+        hint = "callers must not rely on Idempotency-Key in this version"
+        self.report.add("TG404", place, ("idempotency",), said, hint, on_key=True)
 
     def _check_tiers(self, tiers: list[str] | None, place: Place) -> None:
         if tiers == []:

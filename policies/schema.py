@@ -60,7 +60,7 @@ class ServerForm(Section):
 class StoreForm(Section):
     """Where the state of limits lives."""
 
-    url: Text = Field("memory://", description="memory://, sqlite:///path, redis://, rediss://, redis+cluster://")
+    url: Text = Field("memory://", description="memory://, the only store of this version")
     on_failure: OnFailureWord = Field("share", description="What limits do while the store is down")
 
 

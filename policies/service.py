@@ -31,6 +31,8 @@ ALGORITHMS: Final = (
     "Ed25519",
 )
 STORES: Final = ("memory", "sqlite", "redis", "rediss", "redis+cluster")
+BUILT: Final = ("memory",)
+"""The stores of this version; the others are names that the format keeps for later ones."""
 _FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _KEY_HEADERS: Final = {"cookie", "set-cookie", "ratelimit", "ratelimit-policy", "retry-after", "idempotency-key"}
 
@@ -54,8 +56,11 @@ def read_service(sections: Sections, tiers: Named[Tier], report: Report) -> Serv
         headers=_headers(headers, report) if headers else HeaderChoice(),
         auth=_auth(auth, tiers, report) if auth else Auth(),
     )
+    if auth and made.auth.mtls_header and not made.server.trusted_proxies:
+        said = "without server.trusted_proxies nobody is believed, so no certificate's subject is ever read"
+        report.add("TG406", auth.place, ("mtls",), said, "name the proxies that set this field", on_key=True)
     if server and made.server.workers > 1 and made.store.url.startswith("memory:"):
-        hint = "use sqlite:///path on one host, redis:// on several, or workers: 1"
+        hint = "write workers: 1; this version has no store that workers share"
         said = "memory:// is one process; several workers would each allow the whole limit"
         report.add("TG211", server.place, ("workers",), said, hint)
     return made
@@ -118,6 +123,12 @@ def _store(entry: Entry, report: Report) -> StoreChoice:
     if problem:
         report.add("TG118", entry.place, ("url",), *problem, secret="@" in form.url)
         return StoreChoice(url="")
+    scheme = form.url.partition(":")[0]
+    if scheme not in BUILT:
+        said = f"the store {short(scheme + '://')} is not in this version"
+        report.add(
+            "TG217", entry.place, ("url",), said, "write memory://, the only store so far", secret="@" in form.url
+        )
     return StoreChoice(url=form.url, on_failure=OnFailure(form.on_failure))
 
 
@@ -130,7 +141,8 @@ def store_problem(text: str) -> tuple[str, str] | None:
         return "the store's URL cannot be read", "ports run from 1 to 65535"
     if url.scheme not in STORES:
         near = closest(url.scheme or text[:20], STORES, cutoff=0.5)
-        return f"there is no store {short(url.scheme or text[:20])}", f"{near} stores: {', '.join(STORES)}".strip()
+        meant = near if near in (f"did you mean '{name}'?" for name in BUILT) else ""
+        return f"there is no store {short(url.scheme or text[:20])}", f"{meant} write memory://".strip()
     if url.scheme == "memory" and text != "memory://":
         return "memory:// takes nothing behind it", "did you mean 'memory://'?"
     if url.scheme == "sqlite" and (url.netloc or url.path in ("", "/")):

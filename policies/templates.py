@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from policies.units import short
+from policies.paths import MAX_PATH
+from policies.units import closest, short
 
 RESERVED: Final = "_gateway"
 _CAPTURE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(:path)?\}")
@@ -21,6 +22,8 @@ def path_problem(path: str) -> Problem | None:
     """What is wrong with a template; None when it is well formed."""
     if not path.startswith("/"):
         return "TG124", f"{short(path)} does not begin with '/'", f"did you mean {short('/' + path)}?"
+    if len(path.encode("utf-8", "surrogatepass")) > MAX_PATH:
+        return "TG204", f"no path is longer than {MAX_PATH} octets", "shorten it"
     segments = path[1:].split("/")
     if segments[0] == RESERVED:
         return "TG213", f"'/{RESERVED}/' belongs to the gateway itself", "choose another prefix"
@@ -38,6 +41,9 @@ def _capture_problem(segment: str, last: bool, names: set[str]) -> Problem | Non
     if found is None:
         meant = re.search(r"(?<=\{)[A-Za-z_][A-Za-z0-9_]*", segment)
         hint = f"a capture is a whole segment: '{{{meant[0] if meant else 'name'}}}'"
+        word = re.fullmatch(r"\{([A-Za-z_][A-Za-z0-9_]*):(\w+)\}", segment)
+        if word and last and closest(word[2], ("path",)):
+            hint = f"did you mean '{{{word[1]}:path}}'?"
         return "TG124", f"{short(segment)} is not a capture", hint
     if found[2] and not last:
         return "TG124", f"{short(segment)} takes the rest, so nothing may follow it", f"did you mean '{{{found[1]}}}'?"
@@ -50,7 +56,10 @@ def _capture_problem(segment: str, last: bool, names: set[str]) -> Problem | Non
 def _literal_problem(segment: str, last: bool) -> Problem | None:
     if segment == "" and not last:
         return "TG204", "an empty segment ('//') never reaches a route", "remove one slash"
-    if segment in (".", ".."):
+    name, parameter, _ = segment.partition(";")
+    if parameter and not name:
+        return "TG204", f"a segment {short(segment)} never reaches a route: it is an empty one", "put a name before ';'"
+    if name in (".", ".."):
         return (
             "TG204",
             f"a segment {short(segment)} never reaches a route",
@@ -58,7 +67,7 @@ def _literal_problem(segment: str, last: bool) -> Problem | None:
         )
     if re.search(r"%[0-9A-Fa-f]{2}", segment):
         return "TG204", f"{short(segment)} never matches: paths are matched decoded", "write the character itself"
-    if re.search(r"[?#\\\x00-\x1f\x7f]", segment):
+    if re.search(r"[?#\\\x00-\x1f\x7f-\x9f]", segment):
         return (
             "TG124",
             f"{short(segment)} holds a character that no path has",

@@ -16,6 +16,7 @@ import orjson
 from pydantic import ValidationError
 
 from policies.contracts import check_sla, sla_fields
+from policies.credential import subject_key
 from policies.findings import Finding
 from policies.json_schema import keys_at
 from policies.limits import Limits
@@ -26,13 +27,32 @@ from policies.schema import KeyForm, TenantForm, TenantLine
 from policies.sections import Entry
 from policies.substitution import Lookups, substitute
 from policies.targets import header_pairs
-from policies.units import ValueProblem, closest, short
+from policies.units import Rate, ValueProblem, closest, short
 from policies.yaml_tree import Unreadable, read_tree
 
 LONGEST_LINE: Final = 1 << 20
 MOST_COMPLAINTS: Final = 200
 """After so many broken lines the rest of a tenants file is only counted."""
+MOST_SIMILAR: Final = 50
 _RESETS: Final = {word.value: word for word in ResetAs}
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many tenants are of a sort, and where the first of them is; a hundred thousand get one warning."""
+
+    count: int = 0
+    first: tuple[str, Place] | None = None
+
+    def add(self, name: str, place: Place) -> None:
+        self.count += 1
+        if self.first is None:
+            self.first = (name, place)
+
+    def said(self) -> str:
+        name = short(self.first[0]) if self.first else ""
+        more = self.count - 1
+        return f"tenant {name}" + (f" and {more} more" if more else "")
 
 
 @dataclass(slots=True)
@@ -50,6 +70,10 @@ class TenantReader:
     subjects: dict[str, Tenant] = field(default_factory=dict)
     demo_keys: list[tuple[Place, Loc]] = field(default_factory=list)
     overriding: list[tuple[Tenant, Place]] = field(default_factory=list)
+    without_credential: Tally = field(default_factory=lambda: Tally())
+    with_keys: Tally = field(default_factory=lambda: Tally())
+    with_subjects: Tally = field(default_factory=lambda: Tally())
+    _similar: int = 0
     _places: dict[str, Place | int] = field(default_factory=dict)
 
     def read(self, entries: Mapping[str, Entry]) -> None:
@@ -82,6 +106,12 @@ class TenantReader:
             self.tiers.used.add(form.tier)
         else:
             self.tiers.refer(form.tier, place, ("tier",), self.report)
+        if form.keys:
+            self.with_keys.add(name, place)
+        if form.subjects:
+            self.with_subjects.add(name, place)
+        elif not form.keys:
+            self.without_credential.add(name, place)
         tenant = self._made(name, form, place)
         if tenant is not None:
             self.tenants[name] = tenant
@@ -142,8 +172,12 @@ class TenantReader:
             return own
         known = [limit.name for limit in tier.limits]
         for name, limit in own.items():
-            if limit is None and name not in known:
+            if name in known:
+                continue
+            if limit is None:
                 self._no_such_limit(name, known, f"tier {short(form.tier)}", place, ("limits", name))
+            elif isinstance(form.limits[name], Rate):
+                self._new_limit(name, known, f"tier {short(form.tier)}", place, ("limits", name))
         return own
 
     def _route_limits(self, form: TenantForm, place: Place) -> dict[str, dict[str, Limit | None]] | None:
@@ -158,14 +192,27 @@ class TenantReader:
                 continue
             names = [limit.name for limit in route.limits]
             for key, limit in own.items():
-                if limit is None and key not in names:
-                    self._no_such_limit(key, names, f"route {short(name)}", place, ("routes", name, "limits", key))
+                loc: Loc = ("routes", name, "limits", key)
+                if key in names:
+                    continue
+                if limit is None:
+                    self._no_such_limit(key, names, f"route {short(name)}", place, loc)
+                elif isinstance(override.limits[key], Rate):
+                    self._new_limit(key, names, f"route {short(name)}", place, loc)
             made[name] = own
         return made if sound else None
 
     def _no_such_limit(self, name: str, known: list[str], owner: str, place: Place, loc: Loc) -> None:
         hint = closest(name, known) or f"its limits: {', '.join(known) or 'none'}"
         self.report.add("TG207", place, loc, f"{owner} has no limit {short(name)} to remove", hint, on_key=True)
+
+    def _new_limit(self, name: str, known: list[str], owner: str, place: Place, loc: Loc) -> None:
+        """The short form under a name that nearly exists is more often a slip than a new limit."""
+        hint = closest(name, known)
+        if hint and self._similar < MOST_SIMILAR:
+            self._similar += 1
+            said = f"{owner} has no limit {short(name)}, so this adds one and overrides nothing"
+            self.report.add("TG407", place, loc, said, hint, on_key=True)
 
     def _headers(self, form: TenantForm, place: Place) -> dict[str, tuple[HeaderPair, ...]] | None:
         made: dict[str, tuple[HeaderPair, ...]] = {}
@@ -191,8 +238,9 @@ class TenantReader:
                 said = f"this digest is already that of key {short(known[1].id)} of tenant {short(known[0].id)}"
                 self.report.add("TG208", place, ("keys", at, "sha256"), said, "mint a key of its own", secret=True)
         for at, subject in enumerate(tenant.subjects):
-            owner = self.subjects.setdefault(subject, tenant)
-            if owner is not tenant or subject in tenant.subjects[:at]:
+            normal = subject_key(subject)
+            owner = self.subjects.setdefault(normal, tenant)
+            if owner is not tenant or normal in map(subject_key, tenant.subjects[:at]):
                 said = f"this subject already identifies tenant {short(owner.id)}"
                 self.report.add("TG208", place, ("subjects", at), said, "one subject, one tenant")
 
@@ -225,20 +273,20 @@ def read_lines(reader: TenantReader, file: str, lines: Iterable[bytes], lookups:
     for number, line in enumerate(lines, 1):
         if line.isspace() or not line:
             continue
-        before = len(reader.report.findings)
+        before = reader.report.errors
         place = LinePlace(file, "", number, line)
         data = _object_of(line, place, reader.report, lookups)
         if data is not None:
             try:
                 form = validate(data)
             except ValidationError as error:
-                place.path = f"tenants.{data.get('id')}"
+                place.path = f"tenants.{data['id']}" if isinstance(data.get("id"), str) else "tenants"
                 reader.tiers.mention(data, "tier")
                 reader.complain(error, place, TenantLine)
             else:
                 place.path = f"tenants.{form.id}"
                 reader.add(form.id, form, place, number)
-        if len(reader.report.findings) > before:
+        if reader.report.errors > before:
             broken += 1
             if broken >= MOST_COMPLAINTS:
                 said = f"{broken} broken lines so far; the rest of the file was not read"
@@ -279,9 +327,7 @@ def _complain_of_json(error: orjson.JSONDecodeError, line: bytes, place: LinePla
     said = f"not JSON: {error.msg.split(':')[0]}"
     hint = "one complete object a line, keys and texts in double quotes"
     column = len(line.rstrip()) + 1 if "end of data" in said else max(1, error.colno)
-    report.findings.append(
-        Finding(file=place.file, line=place.line, column=column, code="TG137", message=said, hint=hint)
-    )
+    report.file(Finding(file=place.file, line=place.line, column=column, code="TG137", message=said, hint=hint))
 
 
 def _check_duplicates(line: bytes, place: LinePlace, report: Report) -> None:
@@ -291,7 +337,7 @@ def _check_duplicates(line: bytes, place: LinePlace, report: Report) -> None:
     for finding in read_tree(place.file, line, lambda text: text).findings:
         if finding.code == "TG102":
             moved = finding.message.replace(f"{place.file}:1:", f"{place.file}:{place.line}:")
-            report.findings.append(replace(finding, line=place.line, message=moved))
+            report.file(replace(finding, line=place.line, message=moved))
 
 
 def _may_repeat_a_key(line: bytes, data: dict[str, Any]) -> bool:

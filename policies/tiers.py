@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Final
 
 from policies.contracts import check_sla, sla_fields
 from policies.limits import Limits
@@ -14,6 +15,9 @@ from policies.reading import Named, read_form
 from policies.schema import TierForm
 from policies.sections import Entry
 from policies.units import closest, short
+
+MOST_SHOWN: Final = 10
+"""Tiers of a circle that a message names."""
 
 
 @dataclass(slots=True)
@@ -30,7 +34,6 @@ class TierReader:
     report: Report
     tiers: Named[Tier] = field(default_factory=lambda: Named("tier"))
     _forms: dict[str, TierForm | None] = field(default_factory=dict)
-    _resolving: list[str] = field(default_factory=list)
     _done: dict[str, Tier | None] = field(default_factory=dict)
 
     def read(self) -> Named[Tier]:
@@ -47,24 +50,35 @@ class TierReader:
         return self.tiers
 
     def _resolve(self, name: str) -> Tier | None:
-        if name in self._done:
-            return self._done[name]
-        form = self._forms[name]
-        if form is None:
-            return None
-        if name in self._resolving:
-            self._complain_of_cycle(name)
-            return None
-        self._resolving.append(name)
-        self._done[name] = self._laid_over_parent(name, form, self.entries[name].place)
-        self._resolving.pop()
+        """Parents first, in a loop: a chain may be longer than a stack."""
+        chain: dict[str, None] = {name: None}
+        last = name
+        while (parent := self._parent(last)) is not None and parent not in self._done:
+            if parent in chain:
+                names = list(chain)
+                circle = names[names.index(parent) :]
+                self._complain_of_cycle(circle)
+                self.tiers.used.update(circle)
+                self._done.update(dict.fromkeys(circle))
+                break
+            chain[parent] = None
+            last = parent
+        for child in reversed(chain):
+            form = self._forms[child]
+            if child not in self._done:
+                place = self.entries[child].place
+                self._done[child] = None if form is None else self._laid_over_parent(child, form, place)
         return self._done[name]
+
+    def _parent(self, name: str) -> str | None:
+        form = self._forms.get(name)
+        return form.extends if form and form.extends in self._forms else None
 
     def _laid_over_parent(self, name: str, form: TierForm, place: Place) -> Tier | None:
         parent: Tier | None = None
         if form.extends is not None:
             known = self.tiers.refer(form.extends, place, ("extends",), self.report)
-            parent = self._resolve(form.extends) if known else None
+            parent = self._done.get(form.extends) if known else None
         own = self.limits.read(form.limits, place, ("limits",))
         if form.support is not None:
             self.support.refer(form.support, place, ("support",), self.report)
@@ -93,10 +107,12 @@ class TierReader:
         check_sla(form.sla, {**self.service_sla, **inherited}, place, ("sla",), self.report)
         return MappingProxyType({**inherited, **sla_fields(form.sla)})
 
-    def _complain_of_cycle(self, name: str) -> None:
-        circle = [*self._resolving[self._resolving.index(name) :], name]
-        first = min(circle[:-1], key=list(self.entries).index)
+    def _complain_of_cycle(self, circle: list[str]) -> None:
+        members = set(circle)
+        first = next(name for name in self.entries if name in members)
         at = circle.index(first)
-        round_trip = " -> ".join([*circle[at:-1], *circle[: at + 1]])
+        steps = [*circle[at:], *circle[: at + 1]]
+        shown = steps if len(steps) <= MOST_SHOWN else [*steps[: MOST_SHOWN - 2], "...", first]
+        round_trip = " -> ".join(shown)
         place = self.entries[first].place
         self.report.add("TG202", place, ("extends",), f"tiers extend each other: {round_trip}", "cut the circle")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from difflib import get_close_matches
+from fractions import Fraction
 from functools import lru_cache
 from typing import Final, Literal
 
@@ -244,11 +245,23 @@ def _unknown_rate_unit(amount: str, times: str, unit: str) -> ValueProblem:
     return ValueProblem("TG110", f"unknown time unit {short(unit)}", f"{said}units: {', '.join(CANONICAL_RATE_UNITS)}")
 
 
+def _whole_hint(amount: Fraction, unit: str | None) -> str:
+    """A fraction of a call as whole calls in a longer window, where windows can be longer."""
+    if unit in ("s", "min", "h") and amount > 0:
+        return f"amounts are whole; the same over a longer window is '{amount.numerator}/{amount.denominator}{unit}'"
+    return "amounts are whole numbers: 5_000/day"
+
+
 def _rate_hint(text: str) -> str:
     plain = text.strip()
     if _COUNT.fullmatch(plain):
         return f"did you mean '{plain}/min'?"
+    if plain.lower() in ("none", "off", "no", "null", "unlimited", "infinite", "disabled"):
+        return "to remove an inherited limit write null; to have none, leave it out"
     cut = re.fullmatch(r"([0-9][0-9_,.']*)\s*/\s*(\w+)", plain)
-    if cut and (digits := re.sub(r"[,.']", "", cut[1])) != cut[1]:
+    if cut and re.fullmatch(r"[0-9_]{1,3}([,.'][0-9]{3})+", cut[1]):
+        digits = re.sub(r"[,.']", "", cut[1])
         return f"did you mean '{digits}/{cut[2]}'?"
+    if cut and re.fullmatch(r"[0-9]{1,9}[.,][0-9]{1,4}", cut[1]):
+        return _whole_hint(Fraction(cut[1].replace(",", ".")), RATE_UNITS.get(cut[2].lower()))
     return "rates are written '60/min', '10/30s' or '5_000/day'"

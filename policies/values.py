@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import lru_cache
+from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -134,7 +135,13 @@ def parse_digest(value: object) -> bytes:
     if text.count(text[0]) > 24:
         hint = "mint a key: tiergate keys mint TENANT"
         raise ValueProblem("TG123", "this is a placeholder, not a SHA-256 digest", hint)
+    if digest == _OF_NOTHING:
+        hint = 'was "$KEY" unset? mint a key: tiergate keys mint TENANT'
+        raise ValueProblem("TG123", "this is the SHA-256 digest of the empty string", hint)
     return digest
+
+
+_OF_NOTHING = sha256(b"").digest()
 
 
 def _no_digest(text: str) -> ValueProblem:
@@ -142,6 +149,10 @@ def _no_digest(text: str) -> ValueProblem:
         return ValueProblem(
             "TG123", f"{len(text)} hexadecimal digits are not a SHA-256 digest", "SHA-256 has 64 digits"
         )
+    strange = [at for at, letter in enumerate(text) if letter not in "0123456789abcdefABCDEF"]
+    if len(text) == 64 and 0 < len(strange) <= 4:
+        said = f"character {strange[0] + 1}, {text[strange[0]]!r}, is no hexadecimal digit"
+        return ValueProblem("TG123", said, "digits are 0-9 and a-f; copy the digest again")
     hint = 'store the digest: printf %s "$KEY" | sha256sum; and change the key, it was in a file'
     return ValueProblem("TG123", "this is no SHA-256 digest; it looks like the key itself", hint)
 
@@ -192,7 +203,11 @@ def parse_network(value: object) -> IPv4Network | IPv6Network:
 def parse_origin(value: object) -> str:
     """``*`` or a web origin as browsers send it (RFC 6454 section 6.2). Raises ``ValueProblem`` (TG128)."""
     text = str(value)
-    if text == "*" or re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?", text):
+    sound = re.fullmatch(r"(https?)://[a-z0-9.-]+(?::([0-9]{1,5}))?", text)
+    if sound and sound[2] and sound[2].lstrip("0") == _DEFAULT_PORTS[sound[1]]:
+        hint = f"did you mean '{text.rpartition(':')[0]}'?"
+        raise ValueProblem("TG128", f"browsers leave out port {sound[2]}, so {short(text)} never matches", hint)
+    if text == "*" or (sound and 0 < int(sound[2] or 1) <= 65_535):
         return text
     found = re.match(r"(https?)://([^/?#]+)", text, re.IGNORECASE)
     hint = f"did you mean '{found[1].lower()}://{found[2].lower()}'?" if found else "write https://app.example.com"
@@ -202,12 +217,21 @@ def parse_origin(value: object) -> str:
 def parse_method(value: object) -> str:
     """An upper-case method token (RFC 9110 section 9.1). Raises ``ValueProblem`` (TG125)."""
     text = str(value)
-    if text in _METHODS or (re.fullmatch(r"[A-Z][A-Z-]{2,19}", text) and not closest(text, _METHODS, cutoff=0.8)):
+    if text in ("CONNECT", "TRACE"):
+        raise ValueProblem("TG125", f"{text} is never forwarded", "a tunnel or an echo is not a call: remove it")
+    near = closest(text, _METHODS, cutoff=0.8) or _transposed(text)
+    if text in _METHODS or (re.fullmatch(r"[A-Z][A-Z-]{2,19}", text) and not near):
         return text
-    hint = f"did you mean '{text.upper()}'?" if text.upper() in _METHODS else closest(text.upper(), _METHODS)
+    hint = near or f"did you mean '{text.upper()}'?" if text.upper() in _METHODS else closest(text.upper(), _METHODS)
     raise ValueProblem("TG125", f"{short(text)} is not a method", hint or "methods are upper-case words: GET, POST")
 
 
+def _transposed(text: str) -> str:
+    meant = next((method for method in _METHODS if method != text and sorted(method) == sorted(text)), None)
+    return f"did you mean '{meant}'?" if meant else ""
+
+
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 

@@ -53,6 +53,11 @@ class Tree:
     data: Any = None
     findings: list[Finding] = field(default_factory=list)
 
+    @property
+    def broken(self) -> bool:
+        """Whether what the file would have said is unknown; a mistake in one value leaves the rest known."""
+        return self.root is None and bool(self.findings)
+
 
 class _TooMuch(Exception):
     def __init__(self, code: str, message: str, parent: object) -> None:

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from gateway.stores.quota_file import QuotaFile, QuotaRow
 from policies.admission import Book, Decision, Demand, Lease
-from policies.admission.limits import is_idle, is_quota
-from policies.admission.quota import is_record
+from policies.admission.limits import is_idle, is_quota, is_record
 from policies.ports import Clock
 
 log = logging.getLogger("tiergate.store")
@@ -41,6 +40,7 @@ class MemoryStore:
         self._anonymous_kept = anonymous_kept
         self._sweeping: Iterator[str] = iter(())
         self._ticker: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
         self.evicted = 0
 
     async def start(self) -> None:
@@ -50,7 +50,7 @@ class MemoryStore:
         """
         now_us, wall_us = self._clock.steady_us(), self._clock.wall_us()
         for row in await asyncio.to_thread(self._file.open):
-            if row.state is None or not is_record(row.state):
+            if row.state is None or not is_record(row.key, row.state):
                 log.error("the quota counter of %r is damaged and starts afresh", row.account)
                 self._dirty[row.account, row.key] = None
             elif is_idle(row.key, row.state, now_us, wall_us):
@@ -82,12 +82,13 @@ class MemoryStore:
         self._book.renew(lease, self._clock.steady_us())
 
     async def aclose(self) -> None:
+        """Let a write that is under way end, write the rest, give up the lock. One writer at any time."""
         if self._ticker is not None:
-            self._ticker.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._ticker
+            self._closing.set()
+            await self._ticker
             self._ticker = None
-            await self._write()
+        if self._dirty:
+            log.error("%d quota counters could not be written before the end", len(self._dirty))
         await asyncio.to_thread(self._file.close)
 
     def __len__(self) -> int:
@@ -104,10 +105,12 @@ class MemoryStore:
             self.evicted += 1
 
     async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(WRITE_BEHIND_S)
+        while not self._closing.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), WRITE_BEHIND_S)
             self._sweep()
             await self._write()
+        await self._write()
 
     def _sweep(self) -> None:
         now_us, wall_us = self._clock.steady_us(), self._clock.wall_us()
@@ -129,10 +132,6 @@ class MemoryStore:
             return
         batch, self._dirty = self._dirty, {}
         rows = [QuotaRow(account=account, key=key, state=state) for (account, key), state in batch.items()]
-        try:
-            written = await asyncio.to_thread(self._file.write, rows)
-        except asyncio.CancelledError:
-            self._dirty = batch | self._dirty
-            raise
+        written = await asyncio.to_thread(self._file.write, rows)
         if not written:
             self._dirty = batch | self._dirty

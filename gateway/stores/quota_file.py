@@ -9,6 +9,7 @@ import fcntl
 import logging
 import os
 import sqlite3
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,7 @@ class QuotaFile:
         self._lock: int | None = None
         self._db: sqlite3.Connection | None = None
         self._failing = False
+        self._using = threading.Lock()  # a connection that two threads use at once crashes the process
 
     def open(self) -> list[QuotaRow]:
         """Take the lock and read every row. Raises ``StateError``."""
@@ -59,6 +61,20 @@ class QuotaFile:
 
     def write(self, rows: Sequence[QuotaRow]) -> bool:
         """Write ``rows`` in one transaction; False, logged once, when that fails."""
+        with self._using:
+            return self._written(rows)
+
+    def close(self) -> None:
+        """Close the file once nobody writes any more, and give up the lock. Idempotent."""
+        with self._using:
+            if self._db is not None:
+                self._db.close()
+                self._db = None
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
+
+    def _written(self, rows: Sequence[QuotaRow]) -> bool:
         if self._db is None:
             return False
         try:
@@ -77,14 +93,6 @@ class QuotaFile:
             log.warning("quota counters are written to %s again", self._dir)
         self._failing = False
         return True
-
-    def close(self) -> None:
-        if self._db is not None:
-            self._db.close()
-            self._db = None
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
 
     def _take_lock(self) -> None:
         lock = os.open(self._dir / "memory-store.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -49,7 +49,7 @@ class Book:
         for charge, (state, _, _) in zip(demand.charges, readings):  # noqa: B905 - strict costs a twentieth of a call
             if state is not None:
                 states[charge.key] = state
-        decision = Decision(demand, readings, free, lease)
+        decision = Decision(demand, readings, wall_us, free, lease)
         if demand.shadows:
             decision.shadow_refused = self._charge_shadows(states, demand, now_us, wall_us)
         return decision
@@ -57,7 +57,7 @@ class Book:
     def read(self, account: str, demand: Demand, now_us: int, wall_us: int) -> Decision:
         """The readings as they stand, charging nothing; ``allowed`` says whether ``admit`` would pass."""
         seen = self._refusal(account, demand, now_us, wall_us)
-        return seen if seen.refused_by else Decision(demand, seen.readings, seen.free_slots)
+        return seen if seen.refused_by else Decision(demand, seen.readings, wall_us, seen.free_slots)
 
     def release(self, lease: Lease) -> None:
         """Give the slots of ``lease`` back; a second time, or after expiry, it does nothing."""
@@ -85,6 +85,7 @@ class Book:
         return Refusal(
             demand,
             [charge.read(state, now_us, wall_us) for charge, state in held],
+            wall_us,
             tuple(max(0, slots) for slots in free),
             waits_us=tuple(charge.wait_us(state, now_us, wall_us) for charge, state in held),
             full_slots=tuple(s.limit.name for s, slots in zip(demand.slots, free, strict=True) if slots <= 0),

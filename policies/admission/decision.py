@@ -98,19 +98,26 @@ class Decision:
     """The one answer of a store: what it says of a call that passed; ``Refusal`` is the other case.
 
     ``readings`` stand in the order of ``demand.charges``; ``free_slots`` in the order of ``demand.slots``,
-    after the decision. ``shadow_refused`` names the shadow limits that would have refused.
+    after the decision. ``shadow_refused`` names the shadow limits that would have refused. ``wall_us`` is the
+    civil time of the decision, which its resets count from.
     """
 
-    __slots__ = ("demand", "free_slots", "lease", "readings", "shadow_refused")
+    __slots__ = ("demand", "free_slots", "lease", "readings", "shadow_refused", "wall_us")
 
     allowed = True
     waits_us: tuple[int, ...] = ()
     full_slots: tuple[str, ...] = ()
 
     def __init__(
-        self, demand: Demand, readings: list[Reading], free_slots: tuple[int, ...] = (), lease: Lease | None = None
+        self,
+        demand: Demand,
+        readings: list[Reading],
+        wall_us: int,
+        free_slots: tuple[int, ...] = (),
+        lease: Lease | None = None,
     ) -> None:
         self.demand = demand
+        self.wall_us = wall_us
         self.readings = readings
         self.free_slots = free_slots
         self.lease = lease
@@ -143,10 +150,11 @@ class Refusal(Decision):
         self,
         demand: Demand,
         readings: list[Reading],
+        wall_us: int,
         free_slots: tuple[int, ...],
         waits_us: tuple[int, ...],
         full_slots: tuple[str, ...],
     ) -> None:
-        super().__init__(demand, readings, free_slots)
+        super().__init__(demand, readings, wall_us, free_slots)
         self.waits_us = waits_us
         self.full_slots = full_slots

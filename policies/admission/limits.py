@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from policies.admission.bucket import BucketCharge
 from policies.admission.decision import Charge, State
-from policies.admission.quota import QuotaCharge, used_in
+from policies.admission.quota import RECORD, QuotaCharge, used_in
 from policies.admission.window import WindowCharge
 from policies.admission.window import is_idle as window_is_idle
 from policies.model import Bucket, Concurrent, Limit, Quota, Window
@@ -57,6 +57,12 @@ def capacity(limit: Limit) -> int:
 def is_quota(key: str) -> bool:
     """Whether ``key`` names the state of a quota."""
     return key.split(SEPARATOR)[2] == "quota"
+
+
+def is_record(key: str, state: bytes) -> bool:
+    """Whether a stored key and state are a quota's; what comes from a file may be anything."""
+    parts = key.split(SEPARATOR)
+    return len(parts) == 5 and parts[2] == "quota" and parts[3] in ("day", "month") and len(state) == RECORD.size
 
 
 def is_idle(key: str, state: State, now_us: int, wall_us: int) -> bool:

@@ -70,8 +70,3 @@ def used_in(state: bytes) -> tuple[int, int]:
 def state_of(start_us: int, used: int) -> bytes:
     """The state that says ``used`` units since ``start_us``."""
     return RECORD.pack(start_us, used)
-
-
-def is_record(state: object) -> bool:
-    """Whether ``state`` has the shape of a quota's state; what comes from a file may not."""
-    return isinstance(state, bytes) and len(state) == RECORD.size

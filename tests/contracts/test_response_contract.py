@@ -11,6 +11,7 @@ from typing import Any
 import http_sf
 import pytest
 
+from gateway.metrics import Metrics
 from tests.gateway.assembly import DEMO, Answer, Gateway, gateway
 from tests.middleware.harness import VirtualClock
 from tests.wire.harness import SERVERS, ServerName
@@ -253,6 +254,9 @@ async def test_an_upstreams_429_is_passed_on_at_once_and_never_retried(tmp_path:
         check_numbers(answer)
         _, outcome = gate.recorder.seen[-1]
         assert (outcome.origin, outcome.source, outcome.over_limit) == ("upstream", "upstream", False)
+        metrics = Metrics()
+        metrics.record(*gate.recorder.seen[-1])
+        assert ["gateway_upstream_throttled", ["crm", ""], 1] in metrics.snapshot()["counters"]
 
 
 async def test_every_request_leaves_one_outcome_and_one_count(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def decided(allowed: bool = True, remaining: int = 59, shadow_refused: tuple[str
     limit = Window(name="minute", amount=60, period_us=60_000_000)
     demand = Demand((charge(limit, "k", 1),))
     readings: list[Reading] = [(None, remaining, 60)]
-    decision = Decision(demand, readings) if allowed else Refusal(demand, readings, (), (1_000_000,), ())
+    decision = Decision(demand, readings, 0) if allowed else Refusal(demand, readings, 0, (), (1_000_000,), ())
     decision.shadow_refused = shadow_refused
     return decision
 

@@ -64,7 +64,7 @@ def test_an_allowed_call_is_one_line_with_its_facts(tmp_path: Path) -> None:
         ({}, {}, "allowed"),
         ({}, {"status": 404}, "allowed"),  # the upstream's own 404
         ({}, {"status": 429, "reason": "rate-limited", "source": "tenant"}, "limited"),
-        ({}, {"status": 429, "reason": "upstream-throttled", "source": "upstream"}, "limited"),
+        ({}, {"status": 429, "origin": "upstream", "source": "upstream"}, "limited"),
         ({}, {"status": 401, "reason": "unauthenticated"}, "refused"),
         ({}, {"status": 502, "reason": "upstream-connect"}, "error"),
         ({}, {"status": 500}, "error"),  # the upstream's own 500

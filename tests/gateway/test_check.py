@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from gateway.check import INVALID, OK, OUTPUTS, UNREADABLE, USAGE, explain_code, run_check, run_schema
+import policies
+from gateway.check import INVALID, OK, OUTPUTS, UNREADABLE, USAGE, explain_code, run_check, run_schema, sections
 from policies.codes import KINDS
 
-GOOD = "tiers: {basic: {limits: {minute: 60/min}}}\ntenants: {acme: {tier: basic}}\n"
-BAD = "tiers:\n  basic:\n    limit: {minute: 60/min}\ntenants: {acme: {tier: basik}}\n"
+JWT = "auth: {jwt: {issuer: 'https://id', audience: a, algorithms: [ES256], jwks: 'https://id/keys'}}\n"
+GOOD = JWT + "tiers: {basic: {limits: {minute: 60/min}}}\ntenants: {acme: {tier: basic}}\n"
+BAD = "tiers:\n  basic:\n    limit: {minute: 60/min}\ntenants: {acme: {tier: basik}}\n" + JWT
 
 
 def check(directory: Path, output: str = "text") -> tuple[int, str]:
@@ -91,3 +94,23 @@ def test_every_code_is_explained(code: str) -> None:
 def test_a_code_that_does_not_exist_is_none() -> None:
     assert explain_code("TG999") is None
     assert explain_code("tg103") == explain_code("103") == explain_code("TG103")
+
+
+def test_every_section_of_the_findings_page_is_a_code_with_its_slug() -> None:
+    page = (Path(next(iter(policies.__path__))) / "findings.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.+)$", page, flags=re.MULTILINE)
+    assert headings == [f"{code} {kind.slug}" for code, kind in sorted(KINDS.items())]
+    assert all(len(text) > 80 for text in sections().values())
+
+
+def test_an_explanation_shows_wrong_and_right() -> None:
+    text = explain_code("TG103") or ""
+    assert "wrong:" in text
+    assert "right:" in text
+    assert "TG104" not in text
+
+
+def test_the_summary_counts_the_files_that_were_read(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(BAD)
+    (tmp_path / "b.yaml").write_text("version: 1\n")
+    assert check(tmp_path)[1].endswith("2 errors, 0 warnings in 2 files · tiergate explain TG103\n")

@@ -95,6 +95,19 @@ def test_a_minted_key_matches_its_digest_and_is_never_the_same() -> None:
     assert texts[0] != texts[1]
 
 
+def test_a_key_without_an_id_is_named_by_its_day_as_a_line_and_as_a_list_item() -> None:
+    lines = tiergate("keys", "mint", "acme").stdout.splitlines()
+    items = [line for line in lines if re.search(r'\{id: "k-20[0-9]{6}", sha256: [0-9a-f]{64}\}', line)]
+    assert [item.split("{")[0].strip() for item in items] == ["keys: [", "-"]
+
+
+@pytest.mark.parametrize("arguments", [("",), ("x" * 500,), ("acme", "--id", "k\x07"), ("anonymous",), (" acme",)])
+def test_a_key_that_the_format_would_refuse_is_not_minted(arguments: tuple[str, ...]) -> None:
+    done = tiergate("keys", "mint", *arguments)
+    assert done.returncode == 64
+    assert "tg_live_" not in done.stdout
+
+
 @pytest.mark.parametrize("command", [("status",), ("reload",), ("keys", "list")])
 def test_a_command_without_a_gateway_is_3_and_says_where_it_looked(tmp_path: Path, command: tuple[str, ...]) -> None:
     done = tiergate(*command, TIERGATE_STATE_DIR=str(tmp_path))

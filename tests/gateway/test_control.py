@@ -167,3 +167,23 @@ def test_a_path_that_no_socket_can_have_is_explained(tmp_path: Path) -> None:
     with pytest.raises(ControlError, match="at most 107"):
         control.check_path(Path("/" + "x" * 107))
     control.check_path(Path("/" + "x" * 106))
+
+
+def test_what_is_not_a_socket_in_its_place_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    with pytest.raises(ControlError, match="is a directory"):
+        control.check_path(tmp_path / "c")
+
+
+async def test_a_message_that_is_too_long_is_not_sent_and_an_answer_says_so(tmp_path: Path) -> None:
+    huge = {"a": "x" * control.MAX_LINE}
+
+    async def handle(channel: Channel) -> None:
+        await channel.receive()
+        await channel.send(Described(version="v", description=huge, drain_delay_us=0, drain_timeout_us=0))
+        await channel.send(Answer(result=huge))
+
+    server = await control.listen(tmp_path / "c", handle)
+    with pytest.raises(ControlError, match="longer than"):
+        await asyncio.to_thread(control.request, tmp_path / "c", "status")
+    server.close()

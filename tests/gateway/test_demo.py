@@ -8,9 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
+from gateway import control
 from gateway.demo import POLICIES, free_port
 from tests.gateway.processes import ROOT, until
 
@@ -62,6 +64,50 @@ def test_it_announces_three_things_and_ctrl_c_stops_both(tmp_path: Path) -> None
         running.send_signal(signal.SIGINT)
         assert running.wait(DEADLINE_S) == 0
         assert not any(Path(f"/proc/{pid}").exists() for pid in both)
+
+
+def test_a_second_ctrl_c_cuts_calls_in_flight_off(tmp_path: Path) -> None:
+    with demo(tmp_path) as running:
+        url = re.search(r"serving on http://(\S+):(\d+)", announced(running))
+        assert url is not None
+        with socket.create_connection((url[1], int(url[2]))) as line:
+            line.sendall(b"GET /crm/slow=60s/ok HTTP/1.1\r\nhost: x\r\nx-api-key: demo-acme-key\r\n\r\n")
+            status = tmp_path / "state" / "control.sock"
+            until(lambda: control.request(status, "status")["workers"][0]["in_flight"] == 1)
+            began = time.monotonic()
+            running.send_signal(signal.SIGINT)
+            until(lambda: control.request(status, "status")["not_ready_because"])
+            running.send_signal(signal.SIGINT)
+            assert running.wait(DEADLINE_S) == 0
+            assert time.monotonic() - began < 12
+
+
+def test_a_ctrl_c_while_it_starts_leaves_nothing_and_shows_no_traceback(tmp_path: Path) -> None:
+    for wanted in (0, 1, 2):
+        with demo(tmp_path) as running:
+            until(lambda wanted=wanted, pid=running.pid: len(children(pid)) >= wanted and signals_caught(pid))
+            some = children(running.pid)
+            running.send_signal(signal.SIGINT)
+            _, text = running.communicate(timeout=DEADLINE_S)
+            assert running.returncode == 0, text
+        assert "Traceback" not in text
+        assert not any(Path(f"/proc/{pid}").exists() for pid in some)
+
+
+def signals_caught(pid: int) -> bool:
+    """Whether the process has its handler for SIGHUP, which python itself does not catch."""
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt"))
+    return bool(int(line.split()[1], 16) & 1 << (signal.SIGHUP - 1))
+
+
+def test_its_help_starts_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway.demo", "--help"], env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=DEADLINE_S, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "scripts/serve" in done.stdout
+    assert "mock" not in done.stderr
 
 
 def test_it_ends_with_the_gateways_code_when_the_gateway_dies(tmp_path: Path) -> None:

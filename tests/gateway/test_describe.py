@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
-from gateway.describe import REDACTED, TENANTS_SHOWN, describe, references, substituted
+from gateway import control
+from gateway.describe import MOST_SHOWN, REDACTED, describe
 from policies.model import (
     Address,
     Auth,
@@ -47,7 +47,7 @@ def full() -> PolicySet:
 
 
 def test_no_secret_is_shown_and_all_else_is() -> None:
-    text = json.dumps(describe(full(), (SECRET,)))
+    text = json.dumps(describe(full(), frozenset({SECRET})))
     assert SECRET not in text
     assert "pa55word" not in text
     for shown in ("acme", "k1", "minute", "authorization", "x-token", "ES256", f"{REDACTED}.example.com", "r:6379"):
@@ -61,24 +61,45 @@ def test_fields_that_are_secret_by_nature_need_no_substitution_to_be_hidden() ->
 
 def test_a_number_that_was_substituted_is_hidden_too() -> None:
     policy = PolicySet(version="v", server=Server(listen=Address(host="h", port=54_321)))
-    assert describe(policy, ("54321",))["server"]["listen"]["port"] == REDACTED
+    assert describe(policy, frozenset({"54321"}))["server"]["listen"]["port"] == REDACTED
 
 
 def test_many_tenants_are_counted_and_not_all_shown() -> None:
-    tenants = {str(number): Tenant(id=str(number), tier="t") for number in range(TENANTS_SHOWN + 5)}
+    tenants = {str(number): Tenant(id=str(number), tier="t") for number in range(MOST_SHOWN + 5)}
     shown = describe(PolicySet(version="v", tenants=tenants))
-    assert (len(shown["tenants"]), shown["tenants_total"]) == (TENANTS_SHOWN, TENANTS_SHOWN + 5)
+    assert (len(shown["tenants"]), shown["tenants_total"]) == (MOST_SHOWN, MOST_SHOWN + 5)
 
 
-def test_references_and_their_values_are_found_in_the_files(tmp_path: Path) -> None:
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "a.yaml").write_text("x: ${HOST}\ny: ${PORT:-80}\nz: $${NOT\n")
-    (tmp_path / "sub" / "b.yaml").write_text('t: "Bearer ${file:token}"')
-    secrets = tmp_path / "secrets"
-    secrets.mkdir()
-    (secrets / "token").write_text("abcdef\n")
-    assert references(tmp_path) == (frozenset({"HOST", "PORT"}), frozenset({"token"}))
-    assert substituted(tmp_path, {"HOST": "api.example.com", "OTHER": "unused"}, secrets) == (
-        "api.example.com",
-        "abcdef",
-    )
+def test_a_value_is_hidden_however_the_load_has_spelt_it() -> None:
+    upstream = Upstream(name="u", scheme="https", host="internal.example.com", port=443, base_path="", vendor="v")
+    tier = Tier(name="t", limits=(Window(name="minute", amount=31_337, period_us=60_000_000),))
+    policy = PolicySet(version="v", upstreams={"u": upstream}, tiers={"t": tier})
+    text = json.dumps(describe(policy, frozenset({"Internal.Example.COM", "31337/1min"})))
+    assert "internal.example.com" not in text
+    assert "31337" not in text
+
+
+def test_the_subjects_of_client_certificates_are_not_shown() -> None:
+    tenant = Tenant(id="acme", tier="t", subjects=("CN=acme-client",))
+    text = json.dumps(describe(PolicySet(version="v", tenants={"acme": tenant})))
+    assert "acme-client" not in text
+
+
+def test_a_set_of_fifty_five_thousand_routes_fits_the_control_line() -> None:
+    routes = {
+        str(number): Route(name=str(number), path=f"/{number}", methods=frozenset({"GET"}), upstream="u", group="g")
+        for number in range(55_000)
+    }
+    description = describe(PolicySet(version="v", routes=routes))
+    assert (len(description["routes"]), description["routes_total"]) == (MOST_SHOWN, 55_000)
+    line = control.encode(control.Described(version="v", description=description, drain_delay_us=0, drain_timeout_us=0))
+    assert len(line) < control.MAX_LINE
+
+
+def test_what_is_too_large_or_too_secret_is_withheld_and_counted() -> None:
+    tenants = {str(number): Tenant(id=str(number) + "x" * 20_000, tier="t") for number in range(1_000)}
+    large = PolicySet(version="v", tenants=tenants)
+    for description in (describe(large), describe(PolicySet(version="v"), frozenset(map(str, range(10_000, 13_000))))):
+        assert "withheld" in description
+        assert "tenants_total" in description
+        assert len(control.encode(control.Answer(result=description))) < 1_000

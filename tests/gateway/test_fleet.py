@@ -137,3 +137,31 @@ async def test_a_stranger_cannot_pass_for_a_worker(tmp_path: Path, monkeypatch: 
         assert "no worker" in answer.error
         stranger.close()
         assert gateway.fleet.ready == 1
+
+
+async def test_a_line_that_is_too_long_or_no_message_does_not_end_the_conversation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        fleet = Fleet(1, lambda index: ("true",), listener.fileno())
+        (member,) = fleet.members
+        member.process = await asyncio.create_subprocess_exec("sleep", "60")
+
+        async def attend(channel: control.Channel) -> None:
+            hello = await channel.receive()
+            assert isinstance(hello, control.Hello)
+            await fleet.attend(channel, hello)
+
+        server = await control.listen(tmp_path / "c", attend, limit=10_000)
+        _, writer = await asyncio.open_unix_connection(str(tmp_path / "c"))
+        assert member.pid is not None
+        writer.write(control.encode(control.Hello(worker=1, pid=member.pid)))
+        writer.write(b"x" * 50_000 + b"\nrubbish\n")
+        writer.write(control.encode(control.Report(ready=True, draining=False, in_flight=0, policy="v")))
+        await eventually(lambda: member.ready)
+        writer.close()
+        server.close()
+        member.process.kill()
+        await member.process.wait()

@@ -140,6 +140,7 @@ async def test_ended_evicted_and_damaged_rows_leave_the_file(tmp_path: Path, cap
             QuotaRow(account="live", key=key, state=today),
             QuotaRow(account="ended", key=key, state=state_of(1_700_000_000_000_000, 2)),
             QuotaRow(account="damaged", key=key, state=b"short"),
+            QuotaRow(account="damaged", key="no key", state=today),
             *(QuotaRow(account=f"\x00{n}", key=key, state=today) for n in range(5)),
         ]
     )
@@ -149,8 +150,19 @@ async def test_ended_evicted_and_damaged_rows_leave_the_file(tmp_path: Path, cap
     assert len(store) == 4
     await store.aclose()
     assert sorted(row.account for row in file.open()) == ["\x003", "\x004", "damaged", "live"]
-    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
     file.close()
+
+
+async def test_closing_while_a_large_write_is_under_way_loses_nothing(tmp_path: Path) -> None:
+    store = await opened(tmp_path, VirtualClock())
+    for n in range(20_000):
+        await store.admit(f"tenant-{n}", demand(DAY))
+    writing = asyncio.create_task(store._write())
+    await asyncio.sleep(0)
+    await store.admit("late", demand(DAY))
+    await asyncio.gather(store.aclose(), writing)
+    assert len(QuotaFile(tmp_path).open()) == 20_001
 
 
 async def test_a_quota_that_ends_while_the_gateway_runs_leaves_the_file(tmp_path: Path) -> None:

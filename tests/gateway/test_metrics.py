@@ -56,7 +56,7 @@ def test_refusals_throttles_and_failures_have_counters_of_their_own() -> None:
         outcome(status=429, reason="rate-limited", source="tenant", upstream=None, upstream_status=None),
     )
     metrics.record(finished(decision=decided(shadow_refused=("writes",))), outcome())
-    metrics.record(finished(), outcome(status=429, reason="upstream-throttled", source="upstream"))
+    metrics.record(finished(), outcome(status=429, origin="upstream", upstream_status=429, source="upstream"))
     metrics.record(finished(), outcome(status=502, reason="upstream-connect", upstream_status=None))
     metrics.record(finished(upstream_started_us=None), outcome(status=401, reason="unauthenticated", upstream=None))
     found = samples(metrics.snapshot())

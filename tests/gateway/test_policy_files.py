@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
 import pytest
 
+from gateway.check import run_check
 from gateway.policy_files import Loaded, load
 from policies.yaml_tree import LARGEST_FILE
 
 TIERS = "tiers: {basic: {limits: {minute: 60/min}}}\ntenants: {acme: {tier: basic}}\n"
+TIERS += "auth: {jwt: {issuer: 'https://id', audience: a, algorithms: [ES256], jwks: 'https://id/keys'}}\n"
 UPSTREAM = (
     "upstreams: {u: {url: http://u, headers: {k: '${file:%s}'}}}\nroutes: {r: {match: {path: /r}, upstream: u}}\n"
 )
@@ -224,3 +227,66 @@ def test_progress_of_a_large_tenants_file_is_told(policy: Path) -> None:
     assert found.policy is not None
     assert len(told) == 3
     assert told[-1][1] == told[-1][2] == (policy / "export/tenants.jsonl").stat().st_size
+
+
+def test_a_file_name_that_is_no_utf_8_is_read_and_shown_escaped(policy: Path) -> None:
+    (Path(os.fsdecode(os.fsencode(policy) + b"/\xff\x1b[2J\n.yaml"))).write_text("tiers: {x: {limit: {}}}\n")
+    out = io.StringIO()
+    assert run_check(policy, "text", out, {}) == 1
+    shown = out.getvalue().encode().decode()
+    assert "/\\xff\\x1b[2J\\x0a.yaml:1:13: error[TG103" in shown
+    for output in ("json", "github"):
+        out = io.StringIO()
+        run_check(policy, output, out, {})
+        assert "\x1b" not in out.getvalue().encode().decode()
+
+
+def test_json_files_that_nothing_refers_to_are_named(policy: Path) -> None:
+    (policy / "more.jsonl").write_text('{"id": "x", "tier": "basic"}\n')
+    (policy / "tiers.json").write_text("{}")
+    found = loaded(policy)
+    assert [(finding.code, Path(finding.file).name) for finding in found.findings] == [
+        ("TG403", "more.jsonl"),
+        ("TG403", "tiers.json"),
+    ]
+    assert found.policy is not None
+    (policy / "tiers.json").unlink()
+    (policy / "t.yaml").write_text("tenants_from: more.jsonl\n")
+    assert codes(loaded(policy)) == []
+
+
+def test_json_files_of_the_secrets_folder_are_not_named(policy: Path) -> None:
+    (policy / "secrets").mkdir()
+    (policy / "secrets" / "jwks.json").write_text("{}")
+    assert codes(loaded(policy, policy / "secrets")) == []
+
+
+def test_folders_too_deep_are_a_finding(policy: Path) -> None:
+    deep = policy.joinpath(*(["d"] * 17))
+    deep.mkdir(parents=True)
+    (deep / "lost.yaml").write_text("tiers: {lost: {}}\n")
+    assert codes(loaded(policy)) == ["TG136"]
+
+
+def test_one_file_too_many_is_a_finding(policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.policy_files.MOST_FILES", 2)
+    (policy / "u.yaml").write_text("version: 1\n")
+    assert codes(loaded(policy)) == []
+    (policy / "v.yaml").write_text("version: 1\n")
+    found = loaded(policy)
+    assert codes(found) == ["TG108"]
+    assert found.policy is None
+
+
+def test_names_of_a_file_that_cannot_be_read_do_not_dangle(policy: Path) -> None:
+    (policy / "tiers.yaml").rename(policy.parent / "gone")
+    os.mkfifo(policy / "tiers.yaml")
+    (policy / "u.yaml").write_text("tenants: {acme: {tier: basic}}\n")
+    assert codes(loaded(policy)) == ["TG100"]
+
+
+def test_policy_files_are_counted_without_what_they_refer_to(policy: Path) -> None:
+    (policy / "t.jsonl").write_text('{"id": "x", "tier": "basic"}\n')
+    (policy / "u.yaml").write_text("tenants_from: t.jsonl\n")
+    found = loaded(policy)
+    assert (found.policy_files, len(found.files)) == (2, 3)

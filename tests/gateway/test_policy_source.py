@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.last_good import LastGood
 from gateway.policy_source import PolicyRejected, PolicySource, Reload, fingerprint
 from policies.model import PolicySet
+from policies.snapshot import Snapshot
 
 pytestmark = pytest.mark.anyio
 DEADLINE_S = 20.0
@@ -28,6 +30,8 @@ def anyio_backend() -> str:
 class Loaded:
     policy: PolicySet | None
     findings: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+    substituted: frozenset[str] = frozenset()
 
 
 class Loader:
@@ -157,7 +161,7 @@ async def test_content_that_vanishes_keeps_the_last_good_set_and_says_so(place: 
     shutil.rmtree(place)
     reload = await source.reload()
     assert (reload.outcome, reload.version) == ("rejected", before.version)
-    assert "no such directory" in reload.findings[0]
+    assert "does not exist" in reload.findings[0]
 
 
 async def test_reloads_at_the_same_time_take_turns(place: Path) -> None:
@@ -253,3 +257,89 @@ def test_the_fingerprint_tells_content_names_and_secrets_apart(place: Path, tmp_
 def test_a_pipe_in_the_directory_is_not_waited_for(place: Path) -> None:
     os.mkfifo(place / "pipe")
     assert fingerprint(place)
+
+
+class Outside(Loader):
+    """Reads one file beside the directory too, as ``tenants_from`` does."""
+
+    def __call__(self, directory: Path, *, env: Mapping[str, str], secrets_dir: Path | None) -> Loaded:
+        self.calls += 1
+        beside = directory / ".." / "tenants.txt"
+        text = (directory / "p.txt").read_text() + beside.read_text()
+        version = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return Loaded(PolicySet(version=version), files=(directory / "p.txt", beside))
+
+
+async def test_an_edit_of_a_file_outside_the_directory_is_noticed(place: Path) -> None:
+    (place.parent / "tenants.txt").write_text("acme")
+    source = source_of(place, Outside())
+    before = source.current
+    await source.reload_if_changed()
+    (place.parent / "tenants.txt").write_text("globex")
+    reload = await source.reload_if_changed()
+    assert reload is not None
+    assert reload.outcome == "accepted"
+    assert source.current is not before
+
+
+def test_an_edit_behind_a_linked_folder_changes_the_fingerprint(place: Path) -> None:
+    real = place.parent / "elsewhere"
+    real.mkdir()
+    (real / "q.txt").write_text("one")
+    (place / "linked").symlink_to(real)
+    (real / "loop").symlink_to(place)
+    before = fingerprint(place)
+    (real / "q.txt").write_text("two")
+    assert fingerprint(place) != before
+
+
+async def test_the_set_is_compiled_in_the_loading_thread(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+
+    class Watched(Snapshot):
+        def __init__(self, policy: PolicySet) -> None:
+            threads.append(threading.get_ident())
+            super().__init__(policy)
+
+    source = source_of(place)
+    monkeypatch.setattr("gateway.policy_source.Snapshot", Watched)
+    (place / "p.txt").write_text("two")
+    assert (await source.reload()).outcome == "accepted"
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+
+
+async def test_a_good_set_that_cannot_be_served_is_rejected(place: Path) -> None:
+    refused: list[str] = []
+    source = PolicySource(place, env={}, load=Loader(), objection=lambda policy: tuple(refused))
+    before = source.current
+    refused.append("store.url: no")
+    (place / "p.txt").write_text("two")
+    reload = await source.reload()
+    assert (reload.outcome, reload.findings) == ("rejected", ("store.url: no",))
+    assert source.current is before
+
+
+def test_a_copy_is_found_by_names_also_of_secrets_behind_links(tmp_path: Path) -> None:
+    policy, secrets, revision = (tmp_path / name for name in ("policy", "secrets", "secrets/..1"))
+    for folder in (policy, secrets, revision):
+        folder.mkdir()
+    (policy / "p.txt").write_text("good")
+    (tmp_path / "tenants.jsonl").write_text("acme")
+    (revision / "token").write_text("s3cret")
+    (secrets / "token").symlink_to("..1/token")
+    kept = LastGood(tmp_path / "state", policy, secrets)
+    assert kept.place() is None
+    kept.keep("v1", (policy / "p.txt", policy / ".." / "tenants.jsonl", revision / "token"))
+    (policy / "p.txt").write_text("bad")
+    place = kept.place()
+    assert place is not None
+    directory, folder = place
+    assert folder is not None
+    assert (directory / "p.txt").read_text() == "good"
+    assert (directory / ".." / "tenants.jsonl").read_text() == "acme"
+    assert (folder / "token").read_text() == "s3cret"
+    kept.keep("v2", (policy / "p.txt",))
+    assert sorted(path.name for path in (tmp_path / "state" / "last-good").iterdir()) == ["current", "v2"]
+    kept.remove()
+    assert kept.place() is None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -76,7 +78,8 @@ def test_the_drain_is_bounded(tmp_path: Path, server: str) -> None:
             gateway.signal(signal.SIGTERM)
             code, text = gateway.end()
         assert code == 0
-        assert "1 requests are cut off" in text
+        assert "1 request is cut off" in text
+        assert "Traceback" not in text
         assert (gateway.state / "closed").exists(), "what must survive is written also after a cut"
 
 
@@ -281,3 +284,143 @@ def test_a_stop_before_the_worker_is_up_is_obeyed(tmp_path: Path) -> None:
         began = time.monotonic()
         assert gateway.end()[0] == 0
         assert time.monotonic() - began < 15
+
+
+def test_a_worker_that_dies_while_a_broken_edit_is_on_disk_is_replaced_with_the_last_good_policy(
+    tmp_path: Path,
+) -> None:
+    with Gateway(tmp_path, {"name": "first"}) as gateway:
+        gateway.ready()
+        gateway.write({"name": "second"})
+        good = gateway.ask("reload")["workers"][0]["version"]
+        gateway.write("{ broken")
+        assert gateway.ask("reload")["workers"][0]["outcome"] == "rejected"
+        for _ in range(2):
+            first = int(gateway.get("/pid")[1])
+            os.kill(first, signal.SIGKILL)
+            assert until(lambda: int(gateway.get("/pid")[1])) != first
+            assert gateway.get("/policy") == (200, good)
+        until(lambda: gateway.status()["workers"][0]["complaints"])
+        kept = gateway.state / "last-good"
+        modes = {path.stat().st_mode & 0o777 for path in (kept, *kept.rglob("*")) if path.is_dir()}
+        assert modes == {0o700}
+        assert {path.stat().st_mode & 0o777 for path in kept.rglob("policy.json")} == {0o600}
+        gateway.write({"name": "third"})
+        until(lambda: gateway.get("/policy")[1] != good)
+        gateway.signal(signal.SIGTERM)
+        assert gateway.end()[0] == 0
+        assert not kept.exists()
+
+
+def test_without_a_copy_a_worker_is_started_again_until_the_edit_is_repaired(tmp_path: Path) -> None:
+    with Gateway(tmp_path) as gateway:
+        gateway.ready()
+        shutil.rmtree(gateway.state / "last-good")
+        gateway.write("{ broken")
+        os.kill(gateway.status()["workers"][0]["pid"], signal.SIGKILL)
+        until(lambda: gateway.status()["workers"][0]["restarts"] >= 3)
+        gateway.write({})
+        assert until(lambda: gateway.get("/pid"))[0] == 200
+
+
+def test_a_setting_that_needs_a_restart_is_accepted_and_said(tmp_path: Path) -> None:
+    with Gateway(tmp_path) as gateway:
+        gateway.ready()
+        where = gateway.status()["listen"]
+        gateway.write({"port": 1})
+        answer = gateway.ask("reload")
+        wanted = ["server.listen changed; takes effect at restart"]
+        assert answer["pending"] == wanted == gateway.status()["pending"]
+        shown = json.loads(gateway.get("/policy", "admin")[1])
+        assert (shown["pending"], shown["bound"]["listen"]) == (wanted, where)
+        gateway.write({})
+        assert gateway.ask("reload")["pending"] == []
+        gateway.signal(signal.SIGTERM)
+        assert gateway.end()[1].count("takes effect at restart") == 1
+
+
+def test_a_store_that_cannot_be_served_is_rejected_by_a_reload_too(tmp_path: Path) -> None:
+    with Gateway(tmp_path) as gateway:
+        before = gateway.ready().get("/policy")[1]
+        gateway.write({"store": "redis://r"})
+        (answer,) = gateway.ask("reload")["workers"]
+        assert (answer["outcome"], answer["version"]) == ("rejected", before)
+        assert "not in this version" in answer["findings"][0]
+
+
+def test_an_access_log_that_cannot_be_written_ends_the_start_before_anything_is_announced(tmp_path: Path) -> None:
+    with Gateway(tmp_path, TIERGATE_ACCESS_LOG=str(tmp_path / "no" / "log")) as gateway:
+        code, text = gateway.end()
+    assert code == 3
+    assert text.startswith("tiergate: TIERGATE_ACCESS_LOG")
+    assert text.count("\n") == 1
+
+
+def test_a_directory_in_the_place_of_the_control_socket_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "state" / "control.sock").mkdir(parents=True)
+    with Gateway(tmp_path) as gateway:
+        code, text = gateway.end()
+    assert code == 3
+    assert "is a directory" in text
+    assert text.count("\n") == 1
+
+
+def test_a_reload_that_finds_nothing_new_says_one_line(tmp_path: Path) -> None:
+    with Gateway(tmp_path) as gateway:
+        gateway.ready()
+        gateway.signal(signal.SIGHUP)
+        until(lambda: 'gateway_policy_reloads_total{outcome="unchanged"}' in gateway.get("/metrics", "admin")[1])
+        gateway.signal(signal.SIGTERM)
+        assert gateway.end()[1].count(" unchanged") == 1
+
+
+def test_a_flood_of_findings_neither_ends_the_worker_nor_floods_the_log(tmp_path: Path) -> None:
+    with Gateway(tmp_path) as gateway:
+        gateway.ready()
+        first = int(gateway.get("/pid")[1])
+        gateway.write({"mistakes": 100_000})
+        (answer,) = gateway.ask("reload")["workers"]
+        assert answer["outcome"] == "rejected"
+        assert len(answer["findings"]) == 201
+        assert "99,800 more" in answer["findings"][-1]
+        until(lambda: gateway.status()["workers"][0]["complaints"])
+        assert int(gateway.get("/pid")[1]) == first
+        gateway.signal(signal.SIGTERM)
+        assert gateway.end()[1].count("\n") < 300
+
+
+def test_a_pipe_among_the_policy_files_does_not_stop_the_worker(tmp_path: Path) -> None:
+    with Gateway(tmp_path) as gateway:
+        gateway.ready()
+        os.mkfifo(gateway.policies / "x.yml")
+        os.mkfifo(gateway.policies / ".hidden.yaml")
+        gateway.write({"name": "beside a pipe"})
+        assert gateway.ask("reload")["workers"][0]["outcome"] in ("accepted", "unchanged")
+        assert gateway.get("/pid")[0] == 200
+
+
+def resident_mb(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4 // 1024
+
+
+def sent_until_it_stops(where: tuple[str, int], piece: bytes, most: int) -> None:
+    """Send ``piece`` again and again and read nothing, until ``most`` bytes, a full buffer or a hang-up."""
+    with contextlib.closing(socket.create_connection(where)) as line:
+        line.settimeout(2)
+        sent = 0
+        with contextlib.suppress(OSError):
+            while sent < most:
+                sent += line.send(piece)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_one_connection_cannot_fill_the_memory_by_pipelining_or_by_an_endless_head(tmp_path: Path, server: str) -> None:
+    with Gateway(tmp_path, TIERGATE_SERVER=server) as gateway:
+        gateway.ready()
+        pid, where = int(gateway.get("/pid")[1]), gateway.address()
+        before = resident_mb(pid)
+        sent_until_it_stops(where, b"GET /slow/0.05 HTTP/1.1\r\nhost: g\r\n\r\n" * 500, 10_000_000)
+        assert gateway.get("/pid")[0] == 200
+        sent_until_it_stops(where, b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 5_000, 10_000_000)
+        assert resident_mb(pid) - before < 60
+        assert int(gateway.get("/pid")[1]) == pid

@@ -19,8 +19,10 @@ from typing import Any
 from gateway import logs, supervisor, worker
 from gateway import settings as settings_of
 from gateway.access_log import AccessLog
+from gateway.last_good import LastGood
 from gateway.metrics import Metrics
 from gateway.policy_source import PolicySource
+from gateway.servable import objections
 from gateway.settings import Settings
 from policies.model import Address, PolicySet, Server, StoreChoice
 
@@ -29,6 +31,8 @@ from policies.model import Address, PolicySet, Server, StoreChoice
 class Loaded:
     policy: PolicySet | None
     findings: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+    substituted: frozenset[str] = frozenset()
 
 
 def toy_load(directory: Path, *, env: Mapping[str, str], secrets_dir: Path | None) -> Loaded:
@@ -38,15 +42,18 @@ def toy_load(directory: Path, *, env: Mapping[str, str], secrets_dir: Path | Non
         said = json.loads(text)
     except (OSError, ValueError) as error:
         return Loaded(None, (f"policy.json:1:1: error: {error}",))
+    if "mistakes" in said:
+        return Loaded(None, tuple(f"policy.json:{line}:1: error: {'long' * 200}" for line in range(said["mistakes"])))
     server = Server(
-        listen=Address(host="127.0.0.1", port=0),
+        listen=Address(host="127.0.0.1", port=said.get("port", 0)),
         admin=Address(host="127.0.0.1", port=0),
         workers=said.get("workers", 1),
         drain_delay_us=said.get("delay_us", 0),
         drain_timeout_us=said.get("timeout_us", 5_000_000),
     )
     version = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return Loaded(PolicySet(version=version, server=server, store=StoreChoice(url=said.get("store", "memory://"))))
+    policy = PolicySet(version=version, server=server, store=StoreChoice(url=said.get("store", "memory://")))
+    return Loaded(policy, files=(directory / "policy.json",))
 
 
 class Toy:
@@ -81,7 +88,13 @@ async def toy_compose(settings: Settings) -> worker.Composed:
         raise OSError("the toy store is locked")
     if said == "bug":
         raise RuntimeError("the toy is broken")
-    source = PolicySource(settings.policies, env=os.environ, load=toy_load)
+    source = PolicySource(
+        settings.policies,
+        env=os.environ,
+        load=toy_load,
+        last_good=LastGood(settings.state_dir, settings.policies),
+        objection=lambda policy: objections(policy, worker.running(settings, policy)),
+    )
 
     async def aclose() -> None:
         (settings.state_dir / "closed").write_text(str(os.getpid()))

@@ -13,7 +13,7 @@ import pytest
 from middleware.problems import Problems, prefers_problem
 from policies.errors import ERRORS, IANA_PREFIX, GatewayError
 from policies.exchange import SCOPE_KEY, Exchange
-from tests.middleware.harness import Recorded, VirtualClock
+from tests.middleware.harness import Recorded
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +28,7 @@ async def answered(error: Exception, asked: dict[str, Any]) -> Recorded:
         raise error
 
     recorded = Recorded()
-    await Problems(failing, clock=VirtualClock())(asked, None, recorded.send)  # type: ignore[arg-type]
+    await Problems(failing)(asked, None, recorded.send)  # type: ignore[arg-type]
     return recorded
 
 
@@ -103,7 +103,7 @@ async def test_a_request_that_a_drain_cuts_is_told_so_and_stays_cancelled() -> N
 
     recorded, asked = Recorded(), scope()
     with pytest.raises(asyncio.CancelledError):
-        await Problems(cut, clock=VirtualClock())(asked, None, recorded.send)  # type: ignore[arg-type]
+        await Problems(cut)(asked, None, recorded.send)  # type: ignore[arg-type]
     assert recorded.messages[0]["status"] == 503
     assert body_of(recorded)["error"] == "draining"
     assert head_of(recorded)[b"retry-after"] == b"1"
@@ -111,7 +111,7 @@ async def test_a_request_that_a_drain_cuts_is_told_so_and_stays_cancelled() -> N
         silent, asked = Recorded(), scope()
         setattr(asked[SCOPE_KEY], fact, True)
         with pytest.raises(asyncio.CancelledError):
-            await Problems(cut, clock=VirtualClock())(asked, None, silent.send)  # type: ignore[arg-type]
+            await Problems(cut)(asked, None, silent.send)  # type: ignore[arg-type]
         assert silent.messages == []
 
 

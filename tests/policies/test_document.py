@@ -157,8 +157,8 @@ def test_every_mistake_of_every_file_comes_in_one_run_in_order() -> None:
         "tenants:\n  x: {tier: t, keyz: []}\n  y: {tier: nope}\n",
         "a: [\n",
     )
-    assert codes(made) == ["TG110", "TG110", "TG103", "TG201", "TG101"]
-    assert [finding.file for finding in made.findings] == ["a.yaml", "a.yaml", "b.yaml", "b.yaml", "c.yaml"]
+    assert codes(made) == ["TG110", "TG110", "TG103", "TG101"]
+    assert [finding.file for finding in made.findings] == ["a.yaml", "a.yaml", "b.yaml", "c.yaml"]
     assert made.policy is None
 
 
@@ -257,7 +257,7 @@ def test_nothing_shows_a_secret() -> None:
 
 def test_not_even_a_part_of_a_secret_is_quoted() -> None:
     text = "tiers: {t: {limits: {minute: '${RATE}'}}}\ntenants: {x: {tier: t}}\n"
-    (finding,) = composed(text, outside=lookups(RATE="60/hiddenunit")).findings
+    (finding,) = [one for one in composed(text, outside=lookups(RATE="60/hiddenunit")).findings if one.code != "TG405"]
     assert finding.code == "TG110"
     assert "hiddenunit" not in finding.message + finding.hint
     assert "${RATE}" in finding.message
@@ -271,7 +271,9 @@ def test_a_secret_quoted_by_another_place_is_masked() -> None:
 
 
 def test_findings_read_as_documented() -> None:
-    made = composed("tiers:\n  t:\n    limits: {minute: 600/mim}\ntenants: {x: {tier: t}}\n")
+    key = "{id: k, sha256: 90aae915da86d3b3a4da7a996bc264bfbaf50a953cbbe8cd3478a2a6ccc7b900}"
+    tenants = f"tenants: {{x: {{tier: t, keys: [{key}]}}}}\n"
+    made = composed("tiers:\n  t:\n    limits: {minute: 600/mim}\n" + tenants)
     assert render_text(made.findings, made.sources) == (
         "a.yaml:3:22: error[TG110 bad-rate]: tiers.t.limits.minute: unknown time unit 'mim'\n"
         "     3 |     limits: {minute: 600/mim}\n"

@@ -51,7 +51,7 @@ def fields_after(plan: Plan, calls: int, gap_us: int = 0) -> dict[bytes, bytes]:
     book = Book()
     for n in range(calls):
         decision = book.admit("a", plan.demand, n * gap_us, NOON)
-    rendered = render(plan, decision, NOON)
+    rendered = render(plan, decision)
     assert len({name for name, _ in rendered}) == len(rendered), "two lines of one field"
     return dict(rendered)
 
@@ -102,7 +102,7 @@ def test_a_refusal_describes_the_refusing_limit_with_the_longest_wait() -> None:
 def test_a_refusal_by_concurrency_alone_has_no_triple_and_one_second() -> None:
     plan, book = plan_of(MINUTE, PARALLEL), Book()
     decisions = [book.admit("a", plan.demand, 0, NOON) for _ in range(3)]
-    found = dict(render(plan, decisions[-1], NOON))
+    found = dict(render(plan, decisions[-1]))
     assert b"ratelimit-limit" not in found
     assert found[b"ratelimit"] == b'"minute";r=58;t=60, "parallel";r=0'
     assert (retry_after_s(decisions[-1]), retry_after_ms(decisions[-1])) == (1, 1000)
@@ -114,7 +114,7 @@ def test_retry_after_is_the_longest_wait_rounded_up_and_never_before_t() -> None
     refused = book.admit("a", plan.demand, 300_001, NOON)
     assert refused.refused_by == ("minute",)
     assert (retry_after_s(refused), retry_after_ms(refused)) == (60, 59_700)
-    assert b'"minute";r=0;t=60' in dict(render(plan, refused, NOON))[b"ratelimit"]
+    assert b'"minute";r=0;t=60' in dict(render(plan, refused))[b"ratelimit"]
 
 
 @pytest.mark.parametrize(

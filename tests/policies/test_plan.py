@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
-from policies.model import Bucket, Concurrent, Cost, Limit, PolicySet, Quota, Route, Tenant, Tier, Upstream, Window
+from policies.model import (
+    Bucket,
+    Concurrent,
+    Cost,
+    Limit,
+    PolicySet,
+    Quota,
+    Route,
+    Tenant,
+    Tier,
+    Timeouts,
+    Upstream,
+    Window,
+)
 from policies.plan import Plan, compile_standing, merged
 from policies.snapshot import Snapshot
 
@@ -115,6 +130,17 @@ def test_a_state_key_ignores_the_amount_and_knows_route_kind_and_window() -> Non
         *keys(route_limits=(window("x", 1),)),
     ]
     assert len({same, *different}) == len(different) + 1
+
+
+def test_a_slot_is_held_longer_than_any_silence_of_a_live_call() -> None:
+    upstream = Upstream(
+        name="u", scheme="http", host="u.test", port=80, base_path="", vendor="u",
+        timeouts=Timeouts(total_us=10_000_000, idle_us=60_000_000),
+    )  # fmt: skip
+    found = dataclasses.replace(policy(Concurrent(name="parallel", slots=1)), upstreams={"u": upstream})
+    lease_us = plan(Tenant(id="a", tier="t"), found).demand.lease_us
+    assert lease_us // 3 >= 60_000_000, "an event stream that is silent for its idle deadline is renewed in time"
+    assert lease_us > 10_000_000 + upstream.pool.wait_us
 
 
 def test_a_tenants_standing_lists_every_enforced_limit_with_its_route() -> None:
