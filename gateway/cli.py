@@ -98,7 +98,8 @@ def serve(
 
 def _listen(host: str | None, port: int | None) -> str:
     text = host or "127.0.0.1"
-    return f"[{text}]:{port or 8080}" if ":" in text else f"{text}:{8080 if port is None else port}"
+    chosen = 8080 if port is None else port
+    return f"[{text}]:{chosen}" if ":" in text else f"{text}:{chosen}"
 
 
 def _settings(**flags: Any) -> Any:

@@ -21,7 +21,8 @@ log = logging.getLogger("tiergate.fleet")
 SHORT_LIFE_S = 5.0
 QUICK_DEATHS = 5
 BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-FINAL_CODES = frozenset({1, 3})
+EXIT_ENVIRONMENT = 3
+FINAL_CODES = frozenset({1, EXIT_ENVIRONMENT})
 """A bad policy and an unusable environment do not get better by starting again."""
 KILL_MARGIN_S = 10.0
 FORCED_S = 4.0
@@ -142,12 +143,16 @@ class Fleet:
     async def _live(self, member: Member) -> int:
         """One worker process from start to end."""
         member.served = False
-        member.process = await asyncio.create_subprocess_exec(
-            *self._command(member.index),
-            pass_fds=(self._descriptor,),
-            stdin=asyncio.subprocess.DEVNULL,
-            start_new_session=True,  # the terminal's Ctrl-C is for the supervisor, which then drains
-        )
+        try:
+            member.process = await asyncio.create_subprocess_exec(
+                *self._command(member.index),
+                pass_fds=(self._descriptor,),
+                stdin=asyncio.subprocess.DEVNULL,
+                start_new_session=True,  # the terminal's Ctrl-C is for the supervisor, which then drains
+            )
+        except OSError as error:  # out of processes, memory or descriptors: a death like any other
+            log.error("worker %d cannot be started: %s", member.index, error)
+            return EXIT_ENVIRONMENT
         code = await member.process.wait()
         if member.report is not None:
             self._gone = figures.merge([self._gone, figures.settled(member.report.metrics)])

@@ -51,7 +51,7 @@ class Pages:
     async def _usage(self, exchange: Exchange) -> dict[str, Any]:
         tenant, snapshot = exchange.tenant, exchange.snapshot
         if tenant is None or snapshot is None:
-            raise GatewayError("unauthenticated", "A credential is needed.", phase="auth")
+            raise GatewayError("internal", cause_text="usage without a tenant: tenancy lets nobody through")
         standing = compile_standing(snapshot.policy, tenant)
         decision = await self._store.read(exchange.account, standing.demand)
         readings = [

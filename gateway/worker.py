@@ -172,6 +172,8 @@ class Worker:
         gc.freeze()  # what start-up made lives for ever: no later collection has to walk it
         self._permanent = asyncio.all_tasks()
         chores = [_chore(work) for work in (self._report(), self._obey(), self._parts.source.watch())]
+        for chore in chores:
+            chore.add_done_callback(self._chore_ended)
         stopped = asyncio.create_task(self._stop.wait())
         await asyncio.wait((serving, stopped), return_when=asyncio.FIRST_COMPLETED)
         if not self._stop.is_set():
@@ -265,6 +267,12 @@ class Worker:
         self._drain = drain
         self._gate.draining = True
         self._stop.set()
+
+    def _chore_ended(self, chore: asyncio.Task[None]) -> None:
+        """A worker that no longer follows its policies or its orders ends in order, and is replaced."""
+        if not chore.cancelled() and (error := chore.exception()) is not None:
+            log.error("a part of this worker failed; draining", exc_info=error)
+            self._begin(self._own_drain())
 
     def _own_drain(self) -> control.Drain:
         server = self._parts.source.current.policy.server

@@ -165,3 +165,10 @@ async def test_a_line_that_is_too_long_or_no_message_does_not_end_the_conversati
         server.close()
         member.process.kill()
         await member.process.wait()
+
+
+async def test_a_worker_that_cannot_be_started_is_said_and_given_up_with_the_environments_code() -> None:
+    fleet = Fleet(1, lambda index: ["/nonexistent/python"], 0)
+    fleet.start()
+    async with asyncio.timeout(DEADLINE_S):
+        assert await fleet.gave_up == 3

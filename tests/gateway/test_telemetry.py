@@ -92,13 +92,16 @@ async def test_a_5xx_is_an_error_and_kept_without_a_client_span(exporter: InMemo
     assert dict(server.attributes or {})["error.type"] == "upstream-protocol"
 
 
-def test_an_exporter_that_fails_touches_no_request(exporter: InMemorySpanExporter) -> None:
+def test_a_span_that_cannot_be_written_touches_no_request(
+    exporter: InMemorySpanExporter, caplog: pytest.LogCaptureFixture
+) -> None:
     spans = spans_to(exporter, VirtualClock())
     broken = Exchange(started_us=0, started_wall_us=0, request_id="r")
     broken.sampled = True
     broken.trace_state = 5  # type: ignore[assignment]
     broken.parent_span_id = 1
     spans.finished(broken)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
     spans.close()
 
 
