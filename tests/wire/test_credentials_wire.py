@@ -80,7 +80,7 @@ async def gateway(server: ServerName, *, anonymous: bool = False) -> AsyncIterat
             authenticator=Credentials(clock=clock),
             clock=clock,
         )
-        inner = Problems(tenancy, clock=clock)
+        inner = Problems(tenancy)
 
         async def app(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
             if scope["type"] == "http":
