@@ -109,9 +109,9 @@ def _run(running: list[Process]) -> int:
     env = {**os.environ, "TIERGATE_MOCK_PORT": str(port)}
     env.setdefault("TIERGATE_POLICIES", str(POLICIES))
     settings = from_environment(env)
-    running.append(_started("gateway.cli", "mock", "upstream", "--port", str(port), env=env))
+    _start(running, "gateway.cli", "mock", "upstream", "--port", str(port), env=env)
     _await_port(running[0], port)
-    running.append(_started("gateway.cli", "serve", *sys.argv[1:], env=env))
+    _start(running, "gateway.cli", "serve", *sys.argv[1:], env=env)
     status = _await_ready(running[1], settings.control_socket)
     if status is not None:
         url, admin = f"http://{status['listen']}", f"http://{status['admin']}"
@@ -120,10 +120,20 @@ def _run(running: list[Process]) -> int:
     return _ended(running)
 
 
-def _started(module: str, *arguments: str, env: Mapping[str, str]) -> Process:
-    """In a session of its own: a Ctrl-C of the terminal reaches this process only, which stops both in order."""
+def _start(running: list[Process], module: str, *arguments: str, env: Mapping[str, str]) -> None:
+    """Start a process and note it, with no signal in between: one that is not noted would never be stopped.
+
+    It gets a session of its own: a terminal's Ctrl-C reaches this process only, which stops both in order.
+    """
+    told: list[int] = []
+    for number in SIGNALS:
+        signal.signal(number, lambda number, frame: told.append(number))
     command = [sys.executable, "-m", module, *arguments]
-    return subprocess.Popen(command, env=dict(env), stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603 - ours
+    running.append(subprocess.Popen(command, env=dict(env), stdin=subprocess.DEVNULL, start_new_session=True))  # noqa: S603 - ours
+    for number in SIGNALS:
+        signal.signal(number, _stop)
+    if told:
+        _stop(told[0], None)
 
 
 def free_port(wanted: int) -> int:
