@@ -122,7 +122,10 @@ class Key:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
-    """One customer. ``limits`` override the tier's by name (None removes); ``route_limits`` override a route's."""
+    """Who calls, and under which tier.
+
+    ``limits`` override the tier's by name (None removes); ``route_limits`` override a route's.
+    """
 
     id: str
     tier: str

@@ -297,7 +297,7 @@ class TenantUpstreamForm(Section):
 
 
 class TenantForm(Section):
-    """One customer."""
+    """One tenant: who calls, under which tier."""
 
     tier: Text
     keys: tuple[KeyForm, ...] = Field((), description="tiergate keys mint TENANT makes one")

@@ -159,4 +159,6 @@ def test_no_text_breaks_the_reader(text: str) -> None:
 
 @given(st.binary(max_size=200))
 def test_no_bytes_break_the_reader(raw: bytes) -> None:
-    read(raw)
+    for finding in read(raw).findings:
+        assert finding.line >= 1
+        assert finding.column >= 1
