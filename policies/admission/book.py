@@ -7,13 +7,10 @@ all accounts and takes the time as an argument (RULINGS 5): ``now_us`` steady fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator
 
-from policies.admission.decision import Decision, Demand, Lease, Reading, Refusal, State
+from policies.admission.decision import Decision, Demand, Lease, Refusal, State, Taken
 from policies.admission.limits import is_idle
-
-NOTHING: Mapping[str, State] = MappingProxyType({})
 
 
 class Book:
@@ -28,11 +25,10 @@ class Book:
 
     def admit(self, account: str, demand: Demand, now_us: int, wall_us: int) -> Decision:
         """Charge ``account`` with all of ``demand``, or change nothing and say what refused and for how long."""
-        states = self._states.get(account)
-        state_of = NOTHING.get if states is None else states.get
-        readings: list[Reading] = []
+        states = self._states.get(account) or {}
+        readings: list[Taken] = []
         for charge in demand.charges:
-            reading = charge.take(state_of(charge.key), now_us, wall_us)
+            reading = charge.take(states.get(charge.key), now_us, wall_us)
             if reading is None:
                 return self._refusal(account, demand, now_us, wall_us)
             readings.append(reading)
@@ -44,11 +40,12 @@ class Book:
                 return self._refusal(account, demand, now_us, wall_us)
             lease = self._hold(account, demand, now_us)
             free = tuple([slots - 1 for slots in free])
-        if states is None:
-            states = self._states[account] = {}
-        for charge, (state, _, _) in zip(demand.charges, readings):  # noqa: B905 - strict costs a twentieth of a call
-            if state is not None:
-                states[charge.key] = state
+        if not states:
+            self._states[account] = states
+        index = 0  # counted by hand: zip and enumerate cost a twentieth of a call
+        for charge in demand.charges:
+            states[charge.key] = readings[index][0]
+            index += 1  # noqa: SIM113
         decision = Decision(demand, readings, wall_us, free, lease)
         if demand.shadows:
             decision.shadow_refused = self._charge_shadows(states, demand, now_us, wall_us)
@@ -122,7 +119,7 @@ class Book:
             reading = charge.take(states.get(charge.key), now_us, wall_us)
             if reading is None:
                 refused.append(charge.limit.name)
-            elif reading[0] is not None:
+            else:
                 states[charge.key] = reading[0]
         return tuple(refused)
 

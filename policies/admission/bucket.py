@@ -10,7 +10,7 @@ part in a thousand at a million units a second. Times in and out are microsecond
 
 from __future__ import annotations
 
-from policies.admission.decision import Reading, State
+from policies.admission.decision import Reading, State, Taken
 from policies.model import Bucket
 
 SECOND_NS = 1_000_000_000
@@ -19,7 +19,9 @@ SECOND_NS = 1_000_000_000
 class BucketCharge:
     """``cost`` units of a bucket. See ``decision.Charge`` for the contract of the methods."""
 
-    __slots__ = ("cost", "interval_ns", "key", "limit", "price_ns", "q", "room_ns", "slow")
+    __slots__ = (
+        "cost", "interval_ns", "key", "left_of_full", "limit", "next_of_full_s", "price_ns", "q", "room_ns", "slow",
+    )  # fmt: skip
 
     def __init__(self, limit: Bucket, key: str, cost: int) -> None:
         self.limit = limit
@@ -30,20 +32,20 @@ class BucketCharge:
         self.price_ns = cost * self.interval_ns
         self.room_ns = limit.burst * self.interval_ns - self.price_ns
         self.slow = self.interval_ns > SECOND_NS  # else the next unit is at most a second away
+        self.left_of_full = self.room_ns // self.interval_ns
+        self.next_of_full_s = self._next_unit_s(self.room_ns)
 
-    def take(self, state: State | None, now_us: int, wall_us: int) -> Reading | None:
-        tat_ns = now_us * 1000
-        free_ns = self.room_ns
-        if state is not None and state > tat_ns:  # type: ignore[operator]
-            free_ns -= state - tat_ns  # type: ignore[operator]
-            if free_ns < 0:
+    def take(self, state: State | None, now_us: int, wall_us: int) -> Taken | None:
+        now_ns = now_us * 1000
+        if state is None or state <= now_ns:  # type: ignore[operator]
+            if self.room_ns < 0:
                 return None
-            tat_ns = state  # type: ignore[assignment]
-        elif free_ns < 0:
+            return now_ns + self.price_ns, self.left_of_full, self.next_of_full_s
+        free_ns = self.room_ns - (state - now_ns)  # type: ignore[operator]
+        if free_ns < 0:
             return None
-        if self.slow:
-            return tat_ns + self.price_ns, free_ns // self.interval_ns, self._next_unit_s(free_ns)
-        return tat_ns + self.price_ns, free_ns // self.interval_ns, 1
+        next_s = self._next_unit_s(free_ns) if self.slow else 1
+        return state + self.price_ns, free_ns // self.interval_ns, next_s  # type: ignore[operator]
 
     def wait_us(self, state: State | None, now_us: int, wall_us: int) -> int:
         over_ns = self._debt_ns(state, now_us) - self.room_ns

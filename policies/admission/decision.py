@@ -5,6 +5,7 @@ These classes are made or read on every request, hence plain slots. Nothing here
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from policies.model import Limit, Quota
@@ -14,6 +15,9 @@ State = int | bytes
 
 Reading = tuple[State | None, int, int | None]
 """``(state, r, t)``: the state after the decision, units left, whole seconds until more come (None: unknown)."""
+
+Taken = tuple[State, int, int | None]
+"""The reading of a charge that fits: its state is to be kept."""
 
 
 class Charge(Protocol):
@@ -37,7 +41,7 @@ class Charge(Protocol):
     @property
     def q(self) -> int: ...
 
-    def take(self, state: State | None, now_us: int, wall_us: int) -> Reading | None: ...
+    def take(self, state: State | None, now_us: int, wall_us: int) -> Taken | None: ...
 
     def wait_us(self, state: State | None, now_us: int, wall_us: int) -> int: ...
 
@@ -111,7 +115,7 @@ class Decision:
     def __init__(
         self,
         demand: Demand,
-        readings: list[Reading],
+        readings: Sequence[Reading],
         wall_us: int,
         free_slots: tuple[int, ...] = (),
         lease: Lease | None = None,
@@ -149,7 +153,7 @@ class Refusal(Decision):
     def __init__(
         self,
         demand: Demand,
-        readings: list[Reading],
+        readings: Sequence[Reading],
         wall_us: int,
         free_slots: tuple[int, ...],
         waits_us: tuple[int, ...],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from policies.admission.decision import Reading, State
+from policies.admission.decision import Reading, State, Taken
 from policies.model import Quota
 from policies.periods import period
 
@@ -29,7 +29,7 @@ class QuotaCharge:
         self.q = self.amount = limit.amount
         self._start_us = self._end_us = 0  # the period looked up last: nearly always the right one
 
-    def take(self, state: State | None, now_us: int, wall_us: int) -> Reading | None:
+    def take(self, state: State | None, now_us: int, wall_us: int) -> Taken | None:
         start, used = self._usage(state, wall_us)
         used += self.cost
         if used > self.amount:

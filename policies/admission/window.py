@@ -14,6 +14,8 @@ field, and a live tenant costs a few hundred bytes.
     offset 16  uint64  newest units in the newest entry
     offset 24  uint32 (uint64 for W over an hour) each: entry time - base, ascending
 
+An empty log is no bytes at all.
+
 A policy edit may change N and with it k; ``_regrained`` carries every unit over.
 """
 
@@ -21,7 +23,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from policies.admission.decision import Reading, State
+from policies.admission.decision import Reading, State, Taken
 from policies.model import Window
 
 ENTRIES = 128
@@ -54,8 +56,8 @@ class WindowCharge:
         self.width = self.entry.size
         self.reach_us = 1 << (8 * self.width)
 
-    def take(self, state: State | None, now_us: int, wall_us: int) -> Reading | None:
-        if state is None:
+    def take(self, state: State | None, now_us: int, wall_us: int) -> Taken | None:
+        if not state:
             return self._first(now_us)
         width = self.width
         base, grain, newest, oldest = self.head.unpack_from(state)  # type: ignore[arg-type]
@@ -77,6 +79,9 @@ class WindowCharge:
             body = state[start : end - width] + self.entry.pack(offset)  # type: ignore[index]
             if end - start == width:
                 oldest = offset
+        elif newest == grain and cost <= grain:
+            newest = cost
+            body = state[start:] + self.entry.pack(offset)  # type: ignore[index]
         else:
             body, newest = self._grown(state[start:], newest, offset)  # type: ignore[index]
         return HEAD.pack(base, grain, newest) + body, left, -((offset - oldest - self.period_us) // SECOND_US)
@@ -99,17 +104,17 @@ class WindowCharge:
         oldest_us = base + self.entry.unpack_from(state, start)[0]  # type: ignore[arg-type]
         return state, max(0, self.amount - used), -((now_us - oldest_us - self.period_us) // SECOND_US)
 
-    def _first(self, now_us: int) -> Reading | None:
+    def _first(self, now_us: int) -> Taken | None:
         """The reading of a charge on an empty log."""
         if self.cost > self.amount:
             return None
         seconds = -(-self.period_us // SECOND_US)
         if not self.cost:
-            return None, self.amount, seconds
+            return b"", self.amount, seconds
         body, newest = self._grown(b"", self.grain, 0)
         return HEAD.pack(now_us, self.grain, newest) + body, self.amount - self.cost, seconds
 
-    def _take_after_edit(self, state: bytes, start: int, now_us: int, left: int) -> Reading:
+    def _take_after_edit(self, state: bytes, start: int, now_us: int, left: int) -> Taken:
         """The rare cases of a charge that fits: the grain was edited, the base is far behind, the cost is 0."""
         base, grain, newest = HEAD.unpack_from(state)
         body = state[start:]
@@ -132,7 +137,7 @@ class WindowCharge:
 
     def _usage(self, state: State | None, now_us: int) -> tuple[int, int, int, int]:
         """``(base, grain, units in the window, position of the oldest live entry)``."""
-        if state is None:
+        if not state:
             return now_us, self.grain, 0, START
         base, grain, newest = HEAD.unpack_from(state)  # type: ignore[arg-type]
         start = self._live_from(state, now_us - self.period_us - base)  # type: ignore[arg-type]
@@ -183,6 +188,8 @@ class WindowCharge:
 
 def is_idle(state: bytes, period_us: int, now_us: int) -> bool:
     """Whether every unit has left the window, so that the state may be forgotten."""
+    if not state:
+        return True
     base = HEAD.unpack_from(state)[0]
     entry = SHORT if period_us <= SHORT_WINDOW_US else LONG
     newest = entry.unpack_from(state, len(state) - entry.size)[0]

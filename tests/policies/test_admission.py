@@ -310,6 +310,12 @@ def test_a_saturated_bucket_never_exceeds_its_rate_by_a_rounding(amount: int, bu
     assert oracle.worst_excess_over_bucket(admitted, Fraction(amount, SECOND), burst) <= 0
 
 
+def test_a_slow_bucket_says_when_its_next_unit_comes_full_or_not() -> None:
+    asked, book = demand(Bucket(name="b", amount=6, period_us=60 * SECOND, burst=3)), Book()
+    seen = [book.admit("a", asked, at_s * SECOND, WALL).readings[0][1:] for at_s in (0, 4, 100)]
+    assert seen == [(2, 10), (1, 6), (2, 10)]
+
+
 def test_an_expired_slot_returns_also_behind_one_that_lives_longer() -> None:
     limit = Concurrent(name="c", slots=2)
     slot = Slot(state_key(limit, None), limit, 2)
