@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, TextIO
 
-import policies
+import policies.format
 from gateway.policy_files import Loaded, load, secrets_dir_of
-from policies.codes import KINDS
-from policies.findings import Finding, as_json, errors_of, render_annotations, render_text, shown_name, summary
-from policies.units import closest
+from policies.format.findings import Finding, as_json, errors_of, render_annotations, render_text, shown_name, summary
+from policies.format.kinds import KINDS
+from policies.format.units import closest
 
 OK: Final = 0
 INVALID: Final = 1
@@ -64,14 +64,14 @@ def _last_line(loaded: Loaded, findings: Sequence[Finding], files: int) -> str:
 
 def run_schema(out: TextIO) -> int:
     """Write the JSON Schema of a policy file."""
-    from policies.json_schema import policy_schema
+    from policies.format.json_schema import policy_schema
 
     out.write(json.dumps(policy_schema(), indent=2, ensure_ascii=False) + "\n")
     return OK
 
 
 def explain_code(code: str) -> str | None:
-    """What a finding's code means: its section of ``policies/findings.md``; None for a code that does not exist.
+    """What a finding's code means: its section of ``policies/format/findings.md``; None for a code that does not exist.
 
     Case and a missing ``TG`` are forgiven.
     """
@@ -85,7 +85,7 @@ def explain_code(code: str) -> str | None:
 
 
 def sections() -> dict[str, str]:
-    """The texts of ``policies/findings.md`` by code."""
-    page = (Path(next(iter(policies.__path__))) / "findings.md").read_text(encoding="utf-8")
+    """The texts of ``policies/format/findings.md`` by code."""
+    page = (Path(next(iter(policies.format.__path__))) / "findings.md").read_text(encoding="utf-8")
     parts = re.split(r"^## (TG[0-9]{3}) .*\n", page, flags=re.MULTILINE)
     return {code: text.strip() for code, text in zip(parts[1::2], parts[2::2], strict=True)}

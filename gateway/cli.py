@@ -1,7 +1,6 @@
-"""The command line: parses arguments, calls one function, turns the end into an exit code.
+"""The command line: parses arguments, calls one function, turns the end into an exit code (``exit_codes``).
 
-Exit codes (DESIGN §12): 0 done, 1 a finding, 2 a difference, 3 the environment, 64 usage, 70 a bug. Heavy
-modules are imported inside their commands, so that ``--help`` is quick.
+Heavy modules are imported inside their commands, so that ``--help`` is quick.
 """
 
 from __future__ import annotations
@@ -16,10 +15,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-EXIT_FINDING = 1
-EXIT_ENVIRONMENT = 3
-EXIT_USAGE = 64
-EXIT_BUG = 70
+from gateway.exit_codes import EXIT_BUG, EXIT_ENVIRONMENT, EXIT_FINDING, EXIT_USAGE
+
 CLICK_USAGE = 2
 
 app = typer.Typer(
@@ -153,8 +150,8 @@ def mint(
 ) -> None:
     """Make an API key: printed once, kept nowhere; only its SHA-256 goes into a policy file."""
     from gateway.keys import minted
+    from policies.format.entries import id_problem
     from policies.model import ANONYMOUS
-    from policies.reading import id_problem
 
     id = id if id is not None else _key_id()
     for what, name in (("tenant", tenant), ("key", id)):

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 
 from gateway.control import ControlError, request
+from gateway.exit_codes import EXIT_ENVIRONMENT
 from gateway.settings import SettingsError, from_environment
 
 POLICIES = Path(__file__).resolve().parents[1] / "policies" / "examples" / "demo"
@@ -75,7 +76,7 @@ def main() -> int:
     except (SettingsError, OSError) as error:
         print(f"tiergate: {error}", file=sys.stderr)
         _ended(running)
-        return 3
+        return EXIT_ENVIRONMENT
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

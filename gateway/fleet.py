@@ -15,14 +15,14 @@ from typing import Any
 
 from gateway import control
 from gateway import metrics as figures
+from gateway.exit_codes import EXIT_ENVIRONMENT, EXIT_FINDING
 
 log = logging.getLogger("tiergate.fleet")
 
 SHORT_LIFE_S = 5.0
 QUICK_DEATHS = 5
 BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-EXIT_ENVIRONMENT = 3
-FINAL_CODES = frozenset({1, EXIT_ENVIRONMENT})
+FINAL_CODES = frozenset({EXIT_FINDING, EXIT_ENVIRONMENT})
 """A bad policy and an unusable environment do not get better by starting again."""
 KILL_MARGIN_S = 10.0
 FORCED_S = 4.0

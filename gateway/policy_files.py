@@ -16,12 +16,12 @@ from typing import BinaryIO, Final
 
 import upstreams
 from policies.document import SourceFile, compose
-from policies.findings import Finding, errors_of, in_order
+from policies.format.findings import Finding, errors_of, in_order
+from policies.format.substitution import LARGEST_VALUE, Lookups
+from policies.format.tenants import LONGEST_LINE
+from policies.format.units import ValueProblem, closest
+from policies.format.yaml_tree import LARGEST_FILE
 from policies.model import PolicySet
-from policies.substitution import LARGEST_VALUE, Lookups
-from policies.tenants import LONGEST_LINE
-from policies.units import ValueProblem, closest
-from policies.yaml_tree import LARGEST_FILE
 
 SECRETS_VARIABLE: Final = "TIERGATE_SECRETS_DIR"
 LARGEST_TENANTS_FILE: Final = 512 << 20

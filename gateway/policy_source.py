@@ -26,7 +26,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from watchfiles import awatch
 
 from gateway.last_good import LastGood, walked
-from policies.findings import Finding, clean, headline
+from policies.format.findings import Finding, clean, headline
 from policies.model import PolicySet
 from policies.snapshot import Snapshot
 

@@ -23,6 +23,7 @@ from typing import Any, TextIO
 from gateway import access_log, control, http_servers, state_dir, worker
 from gateway import settings as settings_of
 from gateway.admin import create_admin
+from gateway.exit_codes import EXIT_ENVIRONMENT, EXIT_FINDING
 from gateway.fleet import Fleet
 from gateway.last_good import LastGood
 from gateway.policy_source import Loader, PolicyRejected, PolicySource
@@ -32,8 +33,6 @@ from policies.model import Address, PolicySet, Server
 
 log = logging.getLogger("tiergate.supervisor")
 
-EXIT_POLICY = 1
-EXIT_ENVIRONMENT = 3
 
 WorkerCommand = Callable[[Settings, int, int], Sequence[str]]
 
@@ -68,7 +67,7 @@ def run(
         return error.code
     except PolicyRejected as error:
         _print_findings(error, settings, env, out)
-        return EXIT_POLICY
+        return EXIT_FINDING
 
 
 async def _run(

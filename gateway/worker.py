@@ -30,6 +30,7 @@ from gateway.access_log import AccessLog
 from gateway.app import create_app
 from gateway.clock import SystemClock
 from gateway.credentials import Credentials
+from gateway.exit_codes import EXIT_BUG, EXIT_ENVIRONMENT, EXIT_FINDING
 from gateway.gate import App, Gate
 from gateway.last_good import LastGood
 from gateway.ledger import MinuteCounters
@@ -54,10 +55,6 @@ CUT_S = 1.0
 """How long cancelled requests get to release what they hold and to write their line."""
 
 CHORE = "tiergate-chore"
-
-EXIT_POLICY = 1
-EXIT_ENVIRONMENT = 3
-EXIT_BUG = 70
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -371,7 +368,7 @@ def _run(work: Any, settings: Settings) -> int:
     except PolicyRejected as error:
         for finding in error.findings:
             log.error("%s", finding)
-        return EXIT_POLICY
+        return EXIT_FINDING
     except (OSError, ValueError, control.ControlError, StateError) as error:
         log.error("cannot start: %s", error)
         return EXIT_ENVIRONMENT

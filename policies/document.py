@@ -11,13 +11,13 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from policies.build import build
-from policies.findings import Finding, errors_of, in_order
+from policies.format.build import build
+from policies.format.findings import Finding, errors_of, in_order
+from policies.format.report import Report
+from policies.format.sections import lay_together
+from policies.format.substitution import NOTHING, Lookups, substitute
+from policies.format.yaml_tree import read_tree
 from policies.model import PolicySet
-from policies.places import Report
-from policies.sections import lay_together
-from policies.substitution import NOTHING, Lookups, substitute
-from policies.yaml_tree import read_tree
 
 NEEDS_EVERY_FILE = frozenset(
     (

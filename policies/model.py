@@ -1,6 +1,6 @@
 """What a policy set says, as immutable values: limits, tiers, tenants, routes, upstreams.
 
-Nothing here parses, reads or decides. ``policies.build`` makes these from the file format and is the
+Nothing here parses, reads or decides. ``policies.format.build`` makes these from the file format and is the
 only place that does; every object is complete and valid once it exists. Durations are integer
 microseconds (``_us``), digests are raw bytes, header names are lower-case bytes.
 """

@@ -1,7 +1,8 @@
 """The file format: which keys may stand where, and what an editor is told about them.
 
-Shapes only. Scalars are read by ``policies.values``; names, overlaps and sums are checked by ``policies.checks`` and
-its siblings. Every field's description is shown by editors. Source: spec policy.md; sla.md section 15.
+Shapes only. Scalars are read by ``policies.format.scalars``; names, overlaps and sums are checked by
+``policies.format.checks`` and its siblings. Every field's description is shown by editors. Source: spec
+policy.md; sla.md section 15.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from policies.schema_limits import TAG, Limits, OnFailureWord, Section
-from policies.values import (
+from policies.format.limit_schema import TAG, Limits, OnFailureWord, Section
+from policies.format.scalars import (
     AddressValue,
     Bool,
     Count,

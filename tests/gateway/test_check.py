@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-import policies
+import policies.format
 from gateway.check import INVALID, OK, OUTPUTS, UNREADABLE, USAGE, explain_code, run_check, run_schema, sections
-from policies.codes import KINDS
+from policies.format.kinds import KINDS
 
 JWT = "auth: {jwt: {issuer: 'https://id', audience: a, algorithms: [ES256], jwks: 'https://id/keys'}}\n"
 GOOD = JWT + "tiers: {basic: {limits: {minute: 60/min}}}\ntenants: {acme: {tier: basic}}\n"
@@ -97,7 +97,7 @@ def test_a_code_that_does_not_exist_is_none() -> None:
 
 
 def test_every_section_of_the_findings_page_is_a_code_with_its_slug() -> None:
-    page = (Path(next(iter(policies.__path__))) / "findings.md").read_text(encoding="utf-8")
+    page = (Path(next(iter(policies.format.__path__))) / "findings.md").read_text(encoding="utf-8")
     headings = re.findall(r"^## (.+)$", page, flags=re.MULTILINE)
     assert headings == [f"{code} {kind.slug}" for code, kind in sorted(KINDS.items())]
     assert all(len(text) > 80 for text in sections().values())

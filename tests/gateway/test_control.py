@@ -19,11 +19,6 @@ from gateway.control import Answer, Ask, Channel, ControlError, Described, Drain
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 MESSAGES = [
     Hello(worker=1, pid=42),
     Report(

@@ -35,11 +35,6 @@ RSA = RSAKey.generate_key(2048, {"kid": "rsa"}, private=True)
 NOW_S = 1_790_000_000
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def public(*keys: Key) -> str:
     return json.dumps({"keys": [key.as_dict(private=False) for key in keys]})
 

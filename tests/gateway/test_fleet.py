@@ -23,11 +23,6 @@ pytestmark = pytest.mark.anyio
 DEADLINE_S = 20.0
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @dataclass(frozen=True)
 class Running:
     fleet: Fleet

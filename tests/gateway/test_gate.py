@@ -10,11 +10,6 @@ from gateway.gate import Gate
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def hello(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "lifespan":
         await send({"type": "lifespan.startup.complete"})

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.check import run_check
 from gateway.policy_files import Loaded, load
-from policies.yaml_tree import LARGEST_FILE
+from policies.format.yaml_tree import LARGEST_FILE
 
 TIERS = "tiers: {basic: {limits: {minute: 60/min}}}\ntenants: {acme: {tier: basic}}\n"
 TIERS += "auth: {jwt: {issuer: 'https://id', audience: a, algorithms: [ES256], jwks: 'https://id/keys'}}\n"

@@ -17,11 +17,6 @@ APP = b"https://app.example.com"
 ORIGIN: Pair = (b"origin", APP)
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def route(*origins: str, methods: frozenset[str] | None = frozenset({"GET", "POST"})) -> Route:
     cors = Cors(origins=origins) if origins else None
     return Route(name="r", path="/r", methods=methods, upstream="u", group="r", cors=cors)

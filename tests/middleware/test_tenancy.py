@@ -29,11 +29,6 @@ ACME = Tenant(id="acme", tier="basic")
 GLOBEX = Tenant(id="globex", tier="basic")
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def route(name: str, path: str, *methods: str, **more: Any) -> Route:
     return Route(name=name, path=path, methods=frozenset(methods) or None, upstream="up", group=name, **more)
 

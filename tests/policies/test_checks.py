@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from policies.document import SourceFile, compose
-from policies.findings import Finding
-from policies.limits import name_problem
-from policies.service import store_problem
-from policies.substitution import NOTHING, Lookups
-from policies.targets import pem_problem, registrable, url_problem
-from policies.templates import path_problem, strip_problem
+from policies.format.findings import Finding
+from policies.format.limits import name_problem
+from policies.format.path_templates import path_problem, strip_problem
+from policies.format.service import store_problem
+from policies.format.substitution import NOTHING, Lookups
+from policies.format.upstreams import pem_problem, registrable, url_problem
 
 BASE = """
 tiers:

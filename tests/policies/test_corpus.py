@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from policies.codes import KINDS
 from policies.document import Composed, SourceFile, compose
-from policies.findings import Finding
-from policies.substitution import Lookups
-from policies.units import ValueProblem, closest
-from policies.yaml_tree import read_tree
+from policies.format.findings import Finding
+from policies.format.kinds import KINDS
+from policies.format.substitution import Lookups
+from policies.format.units import ValueProblem, closest
+from policies.format.yaml_tree import read_tree
 
 HERE = Path(__file__).parent
 BASE = SourceFile(name="base.yaml", data=(HERE / "corpus_base" / "base.yaml").read_bytes())

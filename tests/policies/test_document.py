@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import pytest
 
 from policies.document import Composed, SourceFile, compose
-from policies.findings import as_json, headline, render_annotations, render_text, summary
+from policies.format.findings import as_json, headline, render_annotations, render_text, summary
+from policies.format.substitution import NOTHING, Lookups
 from policies.model import Bucket, Concurrent, OnFailure, PolicySet, Quota, ResetAs, Tenant, Window
-from policies.substitution import NOTHING, Lookups
 
 MINUTE = 60_000_000
 DIGEST = "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8"

@@ -13,12 +13,12 @@ from jsonschema import Draft7Validator
 
 import policies
 from policies.document import Composed, SourceFile, compose
-from policies.json_schema import DRAFT, policy_schema
+from policies.format.json_schema import DRAFT, policy_schema
+from policies.format.sections import SECTIONS
+from policies.format.substitution import Lookups
+from policies.format.yaml_tree import read_tree
 from policies.model import Window
 from policies.schema import PolicyFile
-from policies.sections import SECTIONS
-from policies.substitution import Lookups
-from policies.yaml_tree import read_tree
 
 EXAMPLES = Path(next(iter(policies.__path__))) / "examples"
 FILES = sorted([*(EXAMPLES / "demo").glob("*.yaml"), *(EXAMPLES / "full").glob("*.yaml")])

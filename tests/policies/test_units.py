@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.model import BusinessTime
-from policies.units import (
+from policies.format.units import (
     LARGEST,
     RATE_PERIODS,
     Rate,
@@ -22,6 +21,7 @@ from policies.units import (
     parse_rate_list,
     parse_size,
 )
+from policies.model import BusinessTime
 
 SECOND = 1_000_000
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies.substitution import Lookups, Substituted, substitute
-from policies.units import ValueProblem
-from policies.yaml_tree import LARGEST_FILE, Tree, read_tree
+from policies.format.substitution import Lookups, Substituted, substitute
+from policies.format.units import ValueProblem
+from policies.format.yaml_tree import LARGEST_FILE, Tree, read_tree
 
 
 def read(text: str | bytes) -> Tree:

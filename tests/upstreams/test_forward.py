@@ -23,11 +23,6 @@ pytestmark = pytest.mark.anyio
 both = pytest.mark.parametrize("server", SERVERS)
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def get(target: str, *lines: str, method: str = "GET") -> bytes:
     return "\r\n".join(
         [f"{method} {target} HTTP/1.1", "Host: api.example", *lines, "Connection: close", "", ""]

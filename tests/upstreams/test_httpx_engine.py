@@ -36,11 +36,6 @@ pytestmark = pytest.mark.anyio
 QUICK = Timeouts(connect_us=300 * MS, write_us=300 * MS, first_byte_us=300 * MS, idle_us=300 * MS, total_us=5_000 * MS)
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def request(target: str = "/ok", method: bytes = b"GET", **more: Any) -> UpstreamRequest:
     return UpstreamRequest(method=method, target=target.encode(), headers=[(b"host", b"origin")], **more)
 

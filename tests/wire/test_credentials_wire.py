@@ -32,11 +32,6 @@ THEIRS = "Bearer the-upstreams-own"
 OPEN, CLOSED = "/own", "/plain"
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class SystemClock:
     def steady_us(self) -> int:
         return time.monotonic_ns() // 1000

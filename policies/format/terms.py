@@ -12,10 +12,10 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Final
 
+from policies.format.report import Loc, Place, Report
+from policies.format.units import SECOND_US, closest, short
 from policies.model import BusinessTime, Calendar, Maintenance, Support
-from policies.places import Loc, Place, Report
 from policies.schema import BandForm, CalendarForm, MaintenanceForm, RespondForm, SlaForm, SupportForm
-from policies.units import SECOND_US, closest, short
 
 ALWAYS: Final = "24x7"
 DEFAULT_TARGET: Final = Decimal("99.9")

@@ -17,8 +17,8 @@ import yaml
 from yaml.cyaml import CParser  # type: ignore[attr-defined]
 from yaml.nodes import Node, ScalarNode, SequenceNode
 
-from policies.findings import Finding
-from policies.units import ValueProblem
+from policies.format.findings import Finding
+from policies.format.units import ValueProblem
 
 LARGEST_FILE: Final = 10_000_000
 MOST_NODES: Final = 1_000_000

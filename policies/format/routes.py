@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from policies.limits import Limits
+from policies.format.entries import Named, id_problem, read_form
+from policies.format.limits import Limits
+from policies.format.path_templates import path_problem, strip_problem
+from policies.format.report import Place, Report
+from policies.format.sections import Entry
+from policies.format.units import short
 from policies.model import Cors, Cost, Idempotency, Limit, ResetAs, Route, Tier, Upstream
-from policies.places import Place, Report
-from policies.reading import Named, id_problem, read_form
 from policies.routing import segments_of
 from policies.schema import IdempotencyForm, RouteForm
-from policies.sections import Entry
-from policies.templates import path_problem, strip_problem
-from policies.units import short
 
 
 @dataclass(slots=True)

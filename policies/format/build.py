@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from policies import checks
-from policies.contracts import ALWAYS, calendar_of, check_sla, check_support, maintenance_of, sla_fields, support_of
-from policies.limits import Limits
+from policies.format import checks
+from policies.format.entries import Named, read_form, read_sound_part
+from policies.format.limits import Limits
+from policies.format.report import Report
+from policies.format.routes import RouteReader
+from policies.format.sections import Sections
+from policies.format.service import read_service
+from policies.format.substitution import Lookups
+from policies.format.tenants import TenantReader, read_lines
+from policies.format.terms import ALWAYS, calendar_of, check_sla, check_support, maintenance_of, sla_fields, support_of
+from policies.format.tiers import TierReader
+from policies.format.units import ValueProblem, short
+from policies.format.upstreams import upstream_of
+from policies.format.yaml_tree import Unreadable
 from policies.model import Calendar, Maintenance, PolicySet, Support, Upstream, nothing
-from policies.places import Report
-from policies.reading import Named, read_form, read_sound_part
-from policies.routes import RouteReader
 from policies.schema import CalendarForm, MaintenanceForm, SlaForm, SupportForm, UpstreamForm
-from policies.sections import Sections
-from policies.service import read_service
-from policies.substitution import Lookups
-from policies.targets import upstream_of
-from policies.tenants import TenantReader, read_lines
-from policies.tiers import TierReader
-from policies.units import ValueProblem, short
-from policies.yaml_tree import Unreadable
 
 
 def build(

@@ -18,9 +18,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import PlainValidator, WithJsonSchema
 
-from policies.model import Address, BusinessTime
-from policies.substitution import Substituted
-from policies.units import (
+from policies.format.substitution import Substituted
+from policies.format.units import (
     Rate,
     ValueProblem,
     closest,
@@ -32,6 +31,7 @@ from policies.units import (
     parse_size,
     short,
 )
+from policies.model import Address, BusinessTime
 
 _COUNT_PATTERN = r"^[0-9]+(_[0-9]+)*$"
 _DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})")

@@ -14,10 +14,10 @@ from typing import Any, Protocol
 from pydantic_core import ErrorDetails
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from policies.codes import KINDS
-from policies.findings import Finding
-from policies.units import ValueProblem, closest, short
-from policies.yaml_tree import Unreadable, read_tree, span_of
+from policies.format.findings import Finding
+from policies.format.kinds import KINDS
+from policies.format.units import ValueProblem, closest, short
+from policies.format.yaml_tree import Unreadable, read_tree, span_of
 
 Loc = tuple[str | int, ...]
 KeysAt = Callable[[Loc], tuple[str, ...]]

@@ -9,13 +9,13 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
+from policies.format.entries import Named, read_sound_part
+from policies.format.report import Loc, Place, Report
+from policies.format.sections import Entry, Sections
+from policies.format.units import closest, short
+from policies.format.upstreams import OWNED
 from policies.model import Address, Auth, HeaderChoice, Jwt, OnFailure, ResetAs, Server, StoreChoice, Tier
-from policies.places import Loc, Place, Report
-from policies.reading import Named, read_sound_part
 from policies.schema import AuthForm, HeadersForm, JwtForm, ServerForm, StoreForm
-from policies.sections import Entry, Sections
-from policies.targets import OWNED
-from policies.units import closest, short
 
 ALGORITHMS: Final = (
     "ES256",

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from policies.format.units import closest, short
 from policies.paths import MAX_PATH
-from policies.units import closest, short
 
 RESERVED: Final = "_gateway"
 _CAPTURE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(:path)?\}")

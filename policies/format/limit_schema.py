@@ -1,6 +1,6 @@
 """The file format of limits, and the base of every map of the format.
 
-Which kind a map is follows from its keys; what a limit means is in ``policies.limits``. Source: spec policy.md, Rules.
+Which kind a map is follows from its keys; what a limit means is in ``limits``. Source: spec policy.md, Rules.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
-from policies.units import ValueProblem, parse_rate_list
-from policies.values import Positive, RateValue, Zone
+from policies.format.scalars import Positive, RateValue, Zone
+from policies.format.units import ValueProblem, parse_rate_list
 
 OnFailureWord = Literal["share", "open", "closed", "local"]
 TAG = "\x00"
-"""Begins the tags of unions, so that no key can be taken for one; see ``policies.places``."""
+"""Begins the tags of unions, so that no key can be taken for one; see ``policies.format.report``."""
 
 
 class Section(BaseModel):

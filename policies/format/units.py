@@ -64,7 +64,7 @@ _RATE = re.compile(r"([0-9]+(?:_[0-9]+)*)\s*(?:/|\s(?:per)\s)\s*(?:([0-9]+(?:_[0
 
 
 class ValueProblem(ValueError):
-    """A value that cannot be read. ``code`` is a row of ``policies.findings``; ``hint`` what was probably meant."""
+    """A value that cannot be read. ``code`` is a row of ``findings``; ``hint`` what was probably meant."""
 
     def __init__(self, code: str, message: str, hint: str = "") -> None:
         super().__init__(message)

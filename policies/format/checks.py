@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from policies.admission import capacity
+from policies.format.entries import Named
+from policies.format.report import Loc, Place, Report
+from policies.format.sections import Sections
+from policies.format.service import Service, is_loopback
+from policies.format.tenants import TenantReader
+from policies.format.units import closest, short
 from policies.model import Concurrent, Limit, Quota, Route, Tenant, Tier
-from policies.places import Loc, Place, Report
-from policies.reading import Named
-from policies.sections import Sections
-from policies.service import Service, is_loopback
-from policies.tenants import TenantReader
-from policies.units import closest, short
 
 
 def _overpriced(route: Route, limits: Iterable[Limit]) -> Limit | None:

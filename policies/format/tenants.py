@@ -15,20 +15,20 @@ from typing import Any, Final
 import orjson
 from pydantic import ValidationError
 
-from policies.contracts import check_sla, sla_fields
 from policies.credential import subject_key
-from policies.findings import Finding
-from policies.json_schema import keys_at
-from policies.limits import Limits
+from policies.format.entries import Named, id_problem
+from policies.format.findings import Finding
+from policies.format.json_schema import keys_at
+from policies.format.limits import Limits
+from policies.format.report import LinePlace, Loc, Place, Report
+from policies.format.sections import Entry
+from policies.format.substitution import Lookups, substitute
+from policies.format.terms import check_sla, sla_fields
+from policies.format.units import Rate, ValueProblem, closest, short
+from policies.format.upstreams import header_pairs
+from policies.format.yaml_tree import Unreadable, read_tree
 from policies.model import ANONYMOUS, HeaderPair, Key, Limit, ResetAs, Route, Tenant, Tier, Upstream, nothing
-from policies.places import LinePlace, Loc, Place, Report
-from policies.reading import Named, id_problem
 from policies.schema import KeyForm, TenantForm, TenantLine
-from policies.sections import Entry
-from policies.substitution import Lookups, substitute
-from policies.targets import header_pairs
-from policies.units import Rate, ValueProblem, closest, short
-from policies.yaml_tree import Unreadable, read_tree
 
 LONGEST_LINE: Final = 1 << 20
 MOST_COMPLAINTS: Final = 200

@@ -1,6 +1,6 @@
 """One complaint about a policy set (``Finding``), and how complaints are shown: text, JSON, annotations.
 
-What is wrong is decided elsewhere; the kinds are in ``policies.codes``. Form: spec conventions.md section 5.
+What is wrong is decided elsewhere; the kinds are in ``policies.format.kinds``. Form: spec conventions.md section 5.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from policies.codes import KINDS, Severity
+from policies.format.kinds import KINDS, Severity
 
 _BREAKS = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")

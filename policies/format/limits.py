@@ -1,6 +1,6 @@
 """A written limit as a limit of ``policies.model``: which kind it is, and whether its window can be kept.
 
-Merging and overriding are in ``policies.tiers`` and ``policies.tenants``. Source: spec policy.md, Rules, Kinds.
+Merging and overriding are in ``tiers`` and ``tenants``. Source: spec policy.md, Rules, Kinds.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Final
 
+from policies.format.limit_schema import BucketForm, ConcurrentForm, QuotaForm, WindowForm
+from policies.format.report import Loc, Place, Report
+from policies.format.units import SECOND_US, Rate, short
 from policies.model import Bucket, Concurrent, Limit, OnFailure, Quota, Window
-from policies.places import Loc, Place, Report
-from policies.schema_limits import BucketForm, ConcurrentForm, QuotaForm, WindowForm
-from policies.units import SECOND_US, Rate, short
 
 LONGEST_WINDOW_US: Final = 24 * 3_600 * SECOND_US
 LONGEST_FILL_US: Final = 3_600 * SECOND_US

@@ -13,11 +13,11 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import SplitResult, quote, urlsplit
 
+from policies.format.report import Loc, Place, Report
+from policies.format.units import closest, short
 from policies.model import HeaderPair, Owner, Pool, Timeouts, Tls, Upstream
 from policies.paths import PathError, canonical
-from policies.places import Loc, Place, Report
 from policies.schema import ProfileRef, TimeoutsForm, UpstreamForm
-from policies.units import closest, short
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from policies.contracts import check_sla, sla_fields
-from policies.limits import Limits
+from policies.format.entries import Named, read_form
+from policies.format.limits import Limits
+from policies.format.report import Place, Report
+from policies.format.sections import Entry
+from policies.format.terms import check_sla, sla_fields
+from policies.format.units import closest, short
 from policies.model import Limit, Tier, nothing
-from policies.places import Place, Report
-from policies.reading import Named, read_form
 from policies.schema import TierForm
-from policies.sections import Entry
-from policies.units import closest, short
 
 MOST_SHOWN: Final = 10
 """Tiers of a circle that a message names."""

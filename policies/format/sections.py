@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from yaml.nodes import MappingNode, Node, ScalarNode
 
-from policies.places import MapPlace, Place, Report, YamlPlace
-from policies.units import closest, short
-from policies.yaml_tree import Tree, Unreadable
+from policies.format.report import MapPlace, Place, Report, YamlPlace
+from policies.format.units import closest, short
+from policies.format.yaml_tree import Tree, Unreadable
 
 NAMED: Final = ("tiers", "upstreams", "routes", "tenants", "maintenance", "support", "calendars")
 MERGED: Final = ("server", "store", "headers", "auth", "sla")

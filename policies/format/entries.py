@@ -12,10 +12,10 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from policies.json_schema import keys_at
-from policies.places import Loc, Place, Report
-from policies.sections import Entry
-from policies.units import closest, short
+from policies.format.json_schema import keys_at
+from policies.format.report import Loc, Place, Report
+from policies.format.sections import Entry
+from policies.format.units import closest, short
 
 Form = TypeVar("Form", bound=BaseModel)
 Made = TypeVar("Made")
