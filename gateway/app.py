@@ -8,11 +8,11 @@ from typing import Any
 from gateway.pages import Pages
 from middleware.admission import Admission
 from middleware.cors import CrossOrigin
-from middleware.outcomes import Outcomes, OutcomeSink
+from middleware.outcomes import Outcomes
 from middleware.problems import Problems
 from middleware.telemetry import Spans, Telemetry
 from middleware.tenancy import Tenancy
-from policies.ports import AdmissionStore, Authenticator, Clock, PolicySource
+from policies.ports import AdmissionStore, Authenticator, Clock, OutcomeLog, PolicySource
 from upstreams.forward import Forwarder
 from upstreams.pool import TransportLookup
 
@@ -26,7 +26,7 @@ def create_app(
     clock: Clock,
     transports: TransportLookup,
     authenticator: Authenticator,
-    sinks: Sequence[OutcomeSink],
+    sinks: Sequence[OutcomeLog],
     spans: Spans,
     instance: str,
 ) -> App:

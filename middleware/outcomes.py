@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from policies.errors import ERRORS, GatewayError
 from policies.exchange import SCOPE_KEY, Exchange, Outcome
@@ -19,7 +19,7 @@ from policies.model import ANONYMOUS
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from policies.ports import Clock
+    from policies.ports import Clock, OutcomeLog
 
 log = logging.getLogger("tiergate.outcomes")
 
@@ -27,15 +27,10 @@ CLIENT_CLOSED = 499
 """The status of a request whose caller left before an answer; never on the wire (nginx's convention)."""
 
 
-class OutcomeSink(Protocol):
-    def record(self, exchange: Exchange, outcome: Outcome) -> None:
-        """Take note. Never raises; at most a few microseconds."""
-
-
 class Outcomes:
     """ASGI: records what became of every request."""
 
-    def __init__(self, app: ASGIApp, *, clock: Clock, sinks: Sequence[OutcomeSink]) -> None:
+    def __init__(self, app: ASGIApp, *, clock: Clock, sinks: Sequence[OutcomeLog]) -> None:
         self.app = app
         self._clock = clock
         self._sinks = tuple(sinks)

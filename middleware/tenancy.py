@@ -18,6 +18,7 @@ from policies.errors import GatewayError
 from policies.exchange import SCOPE_KEY, Exchange
 from policies.model import ANONYMOUS, Route, Tenant
 from policies.paths import PathError, canonical, framing_problem, host_problem, query_problem
+from policies.ports import ANONYMOUS_ACCOUNT
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -33,9 +34,6 @@ PUBLIC_PAGES = frozenset({RESERVED + "/limits"})
 
 CLOSE = (b"connection", b"close")
 """On the answer to a request whose end cannot be told: what follows it on the connection is anybody's guess."""
-
-ANONYMOUS_ACCOUNT = "\x00"
-"""Prefix of the account of a caller without a credential; no tenant id can begin with it."""
 
 FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 TRY_AGAIN_LATER = 1013
@@ -287,4 +285,4 @@ def _unauthenticated(cause: str) -> GatewayError:
     return GatewayError("unauthenticated", "The credential is not valid.", phase="auth", cause_text=cause)
 
 
-__all__ = ["ANONYMOUS_ACCOUNT", "RESERVED", "Tenancy"]
+__all__ = ["RESERVED", "Tenancy"]

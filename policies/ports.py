@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from policies.model import Tenant
     from policies.snapshot import Snapshot
 
+ANONYMOUS_ACCOUNT = "\x00"
+"""First character of the account of a caller without a credential; no tenant id can begin with it."""
+
 
 class Clock(Protocol):
     """Time as integers. ``steady_us`` never goes back; ``wall_us`` is Unix time and may be stepped."""
@@ -77,6 +80,9 @@ class Authenticator(Protocol):
 
 
 class OutcomeLog(Protocol):
-    """The SLA's counters. One call for each finished request; never raises; at most a few microseconds."""
+    """Who takes note of finished requests: the SLA's counters, metrics, the access log.
+
+    Called once for each request; never raises; takes at most a few microseconds.
+    """
 
     def record(self, exchange: Exchange, outcome: Outcome) -> None: ...

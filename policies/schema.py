@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from policies.format.limit_schema import TAG, Limits, OnFailureWord, Section
+from policies.format.limit_schema import Limits, OnFailureWord, Section
+from policies.format.report import TAG
 from policies.format.scalars import (
     AddressValue,
     Bool,

@@ -16,7 +16,7 @@ from pathlib import Path
 from gateway.stores.quota_file import QuotaFile, QuotaRow
 from policies.admission import Book, Decision, Demand, Lease
 from policies.admission.limits import is_idle, is_quota, is_record
-from policies.ports import Clock
+from policies.ports import ANONYMOUS_ACCOUNT, Clock
 
 log = logging.getLogger("tiergate.store")
 
@@ -24,7 +24,6 @@ WRITE_BEHIND_S = 0.5
 SWEEP_ACCOUNTS = 2_000
 """Accounts looked at in each tick, so that forgetting never stalls the loop (I19)."""
 
-ANONYMOUS_PREFIX = "\x00"
 ANONYMOUS_KEPT = 100_000
 
 
@@ -57,12 +56,12 @@ class MemoryStore:
                 self._dirty[row.account, row.key] = None
             else:
                 self._book.restore(row.account, row.key, row.state)
-                if row.account[:1] == ANONYMOUS_PREFIX:
+                if row.account[:1] == ANONYMOUS_ACCOUNT:
                     self._touch(row.account)
         self._ticker = asyncio.create_task(self._tick(), name="memory-store")
 
     async def admit(self, account: str, demand: Demand) -> Decision:
-        if account[:1] == ANONYMOUS_PREFIX:
+        if account[:1] == ANONYMOUS_ACCOUNT:
             self._touch(account)
         decision = self._book.admit(account, demand, self._clock.steady_us(), self._clock.wall_us())
         if decision.allowed:

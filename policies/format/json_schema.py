@@ -7,6 +7,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, Tag
 
+from policies.format.report import TAG
 from policies.schema import PolicyFile
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
@@ -56,7 +57,7 @@ def keys_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[str, ..
 
 
 def _member(kind: Any, part: str | int) -> Any:
-    if isinstance(part, str) and part.startswith("\x00"):
+    if isinstance(part, str) and part.startswith(TAG):
         return next((arm for arm in _arms(kind) if Tag(part) in getattr(arm, "__metadata__", ())), kind)
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         field = next((f for name, f in kind.model_fields.items() if part in (name, f.alias)), None)

@@ -9,12 +9,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
+from policies.format.report import TAG
 from policies.format.scalars import Positive, RateValue, Zone
 from policies.format.units import ValueProblem, parse_rate_list
 
 OnFailureWord = Literal["share", "open", "closed", "local"]
-TAG = "\x00"
-"""Begins the tags of unions, so that no key can be taken for one; see ``policies.format.report``."""
 
 
 class Section(BaseModel):
