@@ -157,11 +157,12 @@ class HttpxTransport:
 class HttpxAnswer:
     """``upstreams.transport.UpstreamResponse``: the head is here, the body still on the wire."""
 
-    __slots__ = ("_call", "_chunks", "_complete", "_free", "_response", "headers", "status")
+    __slots__ = ("_call", "_chunks", "_complete", "_free", "_response", "content", "headers", "status")
 
     def __init__(self, response: httpcore2.Response, call: _Call, free: asyncio.Semaphore) -> None:
         self.status = response.status
         self.headers: Headers = [(name.lower(), value) for name, value in response.headers]
+        self.content: bytes | None = None
         self._response = response
         self._call = call
         self._free: asyncio.Semaphore | None = free

@@ -31,10 +31,15 @@ class UpstreamRequest:
 
 
 class UpstreamResponse(Protocol):
-    """An answer whose head has arrived. The caller reads ``body`` to its end or calls ``aclose``."""
+    """An answer whose head has arrived. The caller reads ``body`` to its end or calls ``aclose``.
+
+    ``content`` is the whole content where it came together with the head, and ``body`` need not be read then;
+    None: it is still on its way.
+    """
 
     status: int
     headers: Headers
+    content: bytes | None
 
     def body(self) -> AsyncIterator[bytes]:
         """The content as framed by the upstream, still encoded. Raises ``TransportError`` when cut short."""
