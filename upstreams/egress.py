@@ -2,7 +2,8 @@
 
 The check is made on the address that is then connected to, so that a name cannot change in between. Link-local
 addresses hand out cloud credentials; our own listeners would make a loop (DESIGN §8). Loopback is allowed,
-because sidecars and tests live there.
+because sidecars and tests live there. How failures to connect are named (RFC 9209 2.3) stands here too; who
+connects is an engine's affair.
 """
 
 from __future__ import annotations
@@ -11,22 +12,14 @@ import asyncio
 import errno
 import ipaddress
 import socket
+import ssl
 from collections.abc import Iterable
 
-import httpcore2
+from upstreams.transport import TransportError
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 METADATA_V6 = ipaddress.ip_address("fd00:ec2::254")
 """The metadata service where it has an address that is not link-local."""
-
-
-class Unreachable(httpcore2.ConnectError):
-    """No connection. ``code`` is a row of ``policies.errors``, ``proxy_error`` the RFC 9209 word."""
-
-    def __init__(self, code: str, proxy_error: str, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-        self.proxy_error = proxy_error
 
 
 def prohibited(address: IpAddress) -> bool:
@@ -58,61 +51,53 @@ _WORDS = {
 }
 
 
-def unreachable(error: BaseException) -> Unreachable:
-    """The one mapping of a failed connect to an RFC 9209 error; the system's error is at the end of the chain."""
+async def addresses(host: str, port: int, listeners: Iterable[tuple[str, int]]) -> list[str]:
+    """Addresses of ``host`` in the resolver's order, at least one. A forbidden one among them refuses them all.
+
+    Raises ``TransportError``.
+    """
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as error:
+        raise unconnected("upstream-connect", "dns_error", str(error)) from None
+    texts = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    for text in texts:
+        address = ipaddress.ip_address(text.partition("%")[0])
+        if prohibited(address):
+            raise unconnected("upstream-connect", "destination_ip_prohibited", f"{host} is {address}")
+        if own(address, port, listeners):
+            raise unconnected("upstream-loop", "proxy_loop_detected", f"{host}:{port} is this gateway")
+    if not texts:
+        raise unconnected("upstream-connect", "dns_error", "the name has no address")
+    return texts
+
+
+def unconnected(code: str, proxy_error: str, text: str) -> TransportError:
+    """No connection, hence nothing sent."""
+    return TransportError(code, proxy_error=proxy_error, phase="upstream_connect", sent=False, text=text)
+
+
+def refused(error: BaseException) -> TransportError:
+    """The one mapping of a failed connect; the system's error is at the end of the chain."""
     cause: BaseException | None = error
     while cause is not None and getattr(cause, "errno", None) is None:
         cause = cause.__cause__
     word = _WORDS.get(getattr(cause, "errno", None) or 0, "destination_unavailable")
-    return Unreachable("upstream-connect", word, str(cause or error))
+    return unconnected("upstream-connect", word, str(cause or error))
 
 
-class GuardedBackend(httpcore2.AnyIOBackend):
-    """The network of one upstream: resolves, checks every address, connects to one that passed."""
+def untrusted(cause: BaseException | None) -> TransportError:
+    """A failed TLS handshake."""
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        word = "tls_certificate_error"
+    elif isinstance(cause, ssl.SSLError) and "ALERT" in (cause.reason or ""):
+        word = "tls_alert_received"
+    else:
+        word = "tls_protocol_error"
+    return unconnected("upstream-tls", word, str(cause))
 
-    def __init__(self, listeners: frozenset[tuple[str, int]]) -> None:
-        self._listeners = listeners
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109  the library's signature
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
-    ) -> httpcore2.AsyncNetworkStream:
-        resolved = False
-        try:
-            async with asyncio.timeout(timeout):
-                addresses = await self._resolve(host, port)
-                resolved = True
-                return await self._first(addresses, port, socket_options)
-        except TimeoutError:
-            word = "connection_timeout" if resolved else "dns_timeout"
-            raise Unreachable("upstream-timeout", word, f"no connection to {host}:{port} in time") from None
-
-    async def _resolve(self, host: str, port: int) -> list[str]:
-        """Addresses in the resolver's order. One forbidden address among them refuses them all."""
-        try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (socket.gaierror, UnicodeError) as error:
-            raise Unreachable("upstream-connect", "dns_error", str(error)) from None
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-        for text in addresses:
-            address = ipaddress.ip_address(text.partition("%")[0])
-            if prohibited(address):
-                raise Unreachable("upstream-connect", "destination_ip_prohibited", f"{host} is {address}")
-            if own(address, port, self._listeners):
-                raise Unreachable("upstream-loop", "proxy_loop_detected", f"{host}:{port} is this gateway")
-        return addresses
-
-    async def _first(
-        self, addresses: list[str], port: int, socket_options: Iterable[httpcore2.SOCKET_OPTION] | None
-    ) -> httpcore2.AsyncNetworkStream:
-        failure = Unreachable("upstream-connect", "dns_error", "the name has no address")
-        for address in addresses:
-            try:
-                return await super().connect_tcp(address, port, socket_options=socket_options)
-            except httpcore2.ConnectError as error:
-                failure = unreachable(error)
-        raise failure
+def too_slow(host: str, port: int, *, resolved: bool) -> TransportError:
+    """The connect deadline has passed, while the name was looked up or afterwards."""
+    word = "connection_timeout" if resolved else "dns_timeout"
+    return unconnected("upstream-timeout", word, f"no connection to {host}:{port} in time")

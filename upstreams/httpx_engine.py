@@ -12,18 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
-import tempfile
-from collections.abc import AsyncIterator, Coroutine
-from contextvars import ContextVar
+from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
 import httpcore2
 
-from policies.errors import Phase
-from policies.model import Tls, Upstream
-from upstreams.egress import GuardedBackend
-from upstreams.failures import FOREIGN, failure, untrusted
+from policies.model import Upstream
+from upstreams.httpx_failures import FOREIGN
+from upstreams.httpx_network import ATTEMPT, Attempt, Network
+from upstreams.tls import usable
 from upstreams.transport import Headers, TransportError, UpstreamRequest
 
 T = TypeVar("T")
@@ -31,51 +28,6 @@ SAFE_TO_REPEAT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DEL
 """Idempotent methods (RFC 9110 9.2.2)."""
 IDLE_KEPT_S = 30.0
 READ_SIZE = 65_536
-
-
-class _Call:
-    """Where one attempt is. ``reused``: no connection was made for it; ``answered``: a byte of the answer came."""
-
-    __slots__ = ("answered", "deadline", "phase", "reused", "sent", "started", "upstream", "wire")
-
-    def __init__(self, upstream: Upstream, started: float) -> None:
-        self.upstream = upstream
-        self.started = started
-        self.phase: Phase = "upstream_connect"
-        self.reused = True
-        self.sent = False
-        self.answered = False
-        self.wire: _Wire | None = None
-        self.deadline: asyncio.Timeout | None = None
-
-    @property
-    def total_at(self) -> float:
-        return self.started + self.upstream.timeouts.total_us / 1e6
-
-    async def trace(self, event: str, _info: dict[str, Any]) -> None:
-        """The library's own account of its steps; each moves the deadline."""
-        timeouts, now = self.upstream.timeouts, asyncio.get_running_loop().time()
-        match event:
-            case "connection.connect_tcp.started":
-                self.reused = False
-                self._until(now + timeouts.connect_us / 1e6)
-            case "http11.send_request_headers.started":
-                self.phase, self.sent = "upstream_wait", True
-                self._until(self.total_at)
-            case "http11.receive_response_headers.started":
-                self._until(now + timeouts.first_byte_us / 1e6)
-            case _:
-                pass
-
-    def failure(self, error: Exception) -> TransportError:
-        return failure(error, phase=self.phase, sent=self.sent, answered=self.answered)
-
-    def _until(self, when: float) -> None:
-        if self.deadline is not None and not self.deadline.expired():
-            self.deadline.reschedule(min(when, self.total_at))
-
-
-_CALL: ContextVar[_Call] = ContextVar("call")
 
 
 class HttpxTransport:
@@ -86,11 +38,11 @@ class HttpxTransport:
         self._free = asyncio.Semaphore(upstream.pool.connections)
         self._host = upstream.host.encode("idna" if not upstream.host.isascii() else "ascii")
         self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=_usable(upstream.tls) if upstream.scheme == "https" else None,
+            ssl_context=usable(upstream.tls) if upstream.scheme == "https" else None,
             max_connections=upstream.pool.connections,
             max_keepalive_connections=upstream.pool.connections,
             keepalive_expiry=min(IDLE_KEPT_S, upstream.pool.max_age_us / 1e6),
-            network_backend=_Network(listeners),
+            network_backend=Network(listeners),
         )
 
     async def send(self, request: UpstreamRequest) -> HttpxAnswer:
@@ -118,20 +70,20 @@ class HttpxTransport:
 
     async def _send(self, request: UpstreamRequest) -> HttpxAnswer:
         started = asyncio.get_running_loop().time()
-        call = _Call(self._upstream, started)
+        call = Attempt(self._upstream, started)
         try:
             return await self._attempt(request, call)
         except FOREIGN as error:
             if not _may_resend(request, call, error):
                 raise call.failure(error) from error
-        call = _Call(self._upstream, started)
+        call = Attempt(self._upstream, started)
         try:
             return await self._attempt(request, call)
         except FOREIGN as error:
             raise call.failure(error) from error
 
-    async def _attempt(self, request: UpstreamRequest, call: _Call) -> HttpxAnswer:
-        _CALL.set(call)
+    async def _attempt(self, request: UpstreamRequest, call: Attempt) -> HttpxAnswer:
+        ATTEMPT.set(call)
         timeouts = self._upstream.timeouts
         limits = {"connect": timeouts.connect_us / 1e6, "write": timeouts.write_us / 1e6, "read": None, "pool": None}
         outgoing = httpcore2.Request(
@@ -159,7 +111,7 @@ class HttpxAnswer:
 
     __slots__ = ("_call", "_chunks", "_complete", "_free", "_response", "content", "headers", "status")
 
-    def __init__(self, response: httpcore2.Response, call: _Call, free: asyncio.Semaphore) -> None:
+    def __init__(self, response: httpcore2.Response, call: Attempt, free: asyncio.Semaphore) -> None:
         self.status = response.status
         self.headers: Headers = [(name.lower(), value) for name, value in response.headers]
         self.content: bytes | None = None
@@ -216,92 +168,7 @@ class HttpxAnswer:
             free.release()
 
 
-class _Network(GuardedBackend):
-    async def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore2.AsyncNetworkStream:
-        return _Wire(await super().connect_tcp(*args, **kwargs))
-
-
-class _Wire(httpcore2.AsyncNetworkStream):
-    """A stream that can look whether the answer already comes while the request body is still being sent."""
-
-    def __init__(self, inner: httpcore2.AsyncNetworkStream) -> None:
-        self._inner = inner
-        self._ahead: asyncio.Task[bytes] | None = None
-        self._guard: asyncio.Timeout | None = None
-
-    def look_ahead(self) -> None:
-        self._ahead = asyncio.create_task(self._first_answer())
-        self._ahead.add_done_callback(self._interrupt)
-
-    async def unless_answered(self, step: Coroutine[Any, Any, T]) -> T:
-        """``step``, given up with ``WriteError`` as soon as the upstream answers or closes: the library then reads."""
-        if self._ahead is None:
-            return await step
-        if self._ahead.done():
-            step.close()
-            raise httpcore2.WriteError("answered before the request was complete")
-        guard = self._guard = asyncio.timeout(None)
-        try:
-            async with guard:
-                return await step
-        except TimeoutError:
-            if not guard.expired():
-                raise
-            raise httpcore2.WriteError("answered before the request was complete") from None
-        finally:
-            self._guard = None
-
-    def _interrupt(self, ahead: asyncio.Task[bytes]) -> None:
-        if not ahead.cancelled():
-            ahead.exception()  # seen here, so that an answer nobody reads is not reported as a lost exception
-        if self._guard is not None and not self._guard.expired():
-            self._guard.reschedule(asyncio.get_running_loop().time())
-
-    async def _first_answer(self) -> bytes:
-        """Bytes up to where a final answer may begin; an interim one does not end the upload."""
-        received = b""
-        while True:
-            more = await self._inner.read(READ_SIZE)
-            received += more
-            if not more or not received.startswith(b"HTTP/1.1 1") or len(received) > READ_SIZE:
-                return received
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109  the library's
-        ahead, self._ahead = self._ahead, None
-        data = await (self._inner.read(max_bytes, timeout) if ahead is None else _result(ahead, timeout))
-        if data:
-            _CALL.get().answered = True
-        return data
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109  the library's
-        _CALL.get().wire = self
-        await self.unless_answered(self._inner.write(buffer, timeout))
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109  the library's signature
-    ) -> httpcore2.AsyncNetworkStream:
-        try:
-            return _Wire(await self._inner.start_tls(ssl_context, server_hostname, timeout))
-        except httpcore2.ConnectError as error:
-            raise untrusted(error) from error
-        except asyncio.CancelledError:
-            # The library closes the socket on every exception but this one.
-            await asyncio.shield(asyncio.ensure_future(self.aclose()))
-            raise
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
-
-    async def aclose(self) -> None:
-        if self._ahead is not None:
-            self._ahead.cancel()
-        await self._inner.aclose()
-
-
-async def _unless_answered(body: AsyncIterator[bytes], call: _Call) -> AsyncIterator[bytes]:
+async def _unless_answered(body: AsyncIterator[bytes], call: Attempt) -> AsyncIterator[bytes]:
     iterator = aiter(body)
     wire = call.wire
     if wire is None:  # a library double that writes nothing
@@ -316,28 +183,7 @@ async def _unless_answered(body: AsyncIterator[bytes], call: _Call) -> AsyncIter
         part = await wire.unless_answered(_next(iterator))
 
 
-async def _result(ahead: asyncio.Task[bytes], timeout: float | None) -> bytes:  # noqa: ASYNC109  handed through
-    try:
-        await asyncio.wait((ahead,), timeout=timeout)
-    finally:
-        if not ahead.done():
-            ahead.cancel()
-    if not ahead.done():
-        raise httpcore2.ReadTimeout("no answer in time")
-    return ahead.result()
-
-
-async def _next(iterator: AsyncIterator[bytes]) -> bytes | None:
-    return await anext(iterator, None)
-
-
-def _framing(request: UpstreamRequest) -> Headers:
-    if request.content_length is not None:
-        return [(b"content-length", b"%d" % request.content_length)]
-    return [] if request.body is None else [(b"transfer-encoding", b"chunked")]
-
-
-def _may_resend(request: UpstreamRequest, call: _Call, error: Exception) -> bool:
+def _may_resend(request: UpstreamRequest, call: Attempt, error: Exception) -> bool:
     """RULINGS 16: a reused connection died before the first byte, and the request is safe to repeat."""
     died = isinstance(error, httpcore2.ReadError | httpcore2.WriteError | httpcore2.RemoteProtocolError)
     return died and call.reused and not call.answered and request.body is None and request.method in SAFE_TO_REPEAT
@@ -358,30 +204,11 @@ def framing_problem(response: httpcore2.Response) -> str | None:
     return None
 
 
-def _usable(tls: Tls) -> ssl.SSLContext:
-    """``tls_context``, or a ``TransportError``: certificate and key that do not fit are known only now."""
-    try:
-        return tls_context(tls)
-    except (ssl.SSLError, ValueError, TypeError) as error:
-        raise TransportError(
-            "upstream-tls",
-            proxy_error="proxy_configuration_error",
-            phase="upstream_connect",
-            sent=False,
-            text=f"{type(error).__name__}: {error}",
-        ) from error
+def _framing(request: UpstreamRequest) -> Headers:
+    if request.content_length is not None:
+        return [(b"content-length", b"%d" % request.content_length)]
+    return [] if request.body is None else [(b"transfer-encoding", b"chunked")]
 
 
-def tls_context(tls: Tls) -> ssl.SSLContext:
-    """Trust as the policy says; nothing comes from the environment but the system's own roots."""
-    context = ssl.create_default_context(cadata=tls.ca)
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if tls.cert is not None:
-        # The ssl module reads certificates from files only; this one is private and gone at once.
-        with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
-            file.write(tls.cert)
-            file.flush()
-            context.load_cert_chain(file.name)
-    return context
+async def _next(iterator: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(iterator, None)

@@ -1,4 +1,4 @@
-"""What failed on the way to an upstream, as one table: the engine's own exceptions to ``TransportError``.
+"""What failed in the httpx engine, as one table: the library's exceptions to ``TransportError``.
 
 The codes are rows of ``policies.errors``, the words are proxy errors of RFC 9209 2.3. Nothing here does I/O.
 """
@@ -11,8 +11,16 @@ import h11
 import httpcore2
 
 from policies.errors import Phase
-from upstreams.egress import Unreachable
 from upstreams.transport import TransportError
+
+
+class Unreachable(httpcore2.ConnectError):
+    """A ``TransportError`` on its way through the library, which lets its own exceptions pass."""
+
+    def __init__(self, error: TransportError) -> None:
+        super().__init__(error.text)
+        self.error = error
+
 
 FOREIGN = (
     Unreachable,
@@ -47,13 +55,13 @@ _TIMEOUT_WORDS: dict[Phase, str] = {
 
 def failure(error: Exception, *, phase: Phase, sent: bool, answered: bool) -> TransportError:
     """The one mapping of a foreign error to ours; ``answered``: a byte of the answer had come."""
+    if isinstance(error, Unreachable):
+        return error.error
     code, word = _classified(error, phase, answered)
     return TransportError(code, proxy_error=word, phase=phase, sent=sent, text=f"{type(error).__name__}: {error}")
 
 
 def _classified(error: Exception, phase: Phase, answered: bool) -> tuple[str, str]:
-    if isinstance(error, Unreachable):
-        return error.code, error.proxy_error
     if isinstance(error, TimeoutError):
         return "upstream-timeout", _TIMEOUT_WORDS[phase]
     if isinstance(error, httpcore2.RemoteProtocolError):
@@ -64,15 +72,3 @@ def _classified(error: Exception, phase: Phase, answered: bool) -> tuple[str, st
     return next(
         ((code, word) for kind, code, word in _TABLE if isinstance(error, kind)), ("internal", "proxy_internal_error")
     )
-
-
-def untrusted(error: httpcore2.ConnectError) -> Unreachable:
-    """A failed handshake as an RFC 9209 error."""
-    cause = error.__cause__
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        word = "tls_certificate_error"
-    elif isinstance(cause, ssl.SSLError) and "ALERT" in (cause.reason or ""):
-        word = "tls_alert_received"
-    else:
-        word = "tls_protocol_error"
-    return Unreachable("upstream-tls", word, str(cause or error))

@@ -1,0 +1,195 @@
+"""The wire below the httpx engine: where one attempt is, and streams that notice an early answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Coroutine, Iterable
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+import httpcore2
+
+from policies.errors import Phase
+from policies.model import Upstream
+from upstreams.egress import addresses, refused, too_slow, untrusted
+from upstreams.httpx_failures import Unreachable, failure
+from upstreams.transport import TransportError
+
+T = TypeVar("T")
+READ_SIZE = 65_536
+
+
+class Attempt:
+    """Where one attempt is. ``reused``: no connection was made for it; ``answered``: a byte of the answer came."""
+
+    __slots__ = ("answered", "deadline", "phase", "reused", "sent", "started", "upstream", "wire")
+
+    def __init__(self, upstream: Upstream, started: float) -> None:
+        self.upstream = upstream
+        self.started = started
+        self.phase: Phase = "upstream_connect"
+        self.reused = True
+        self.sent = False
+        self.answered = False
+        self.wire: Wire | None = None
+        self.deadline: asyncio.Timeout | None = None
+
+    @property
+    def total_at(self) -> float:
+        return self.started + self.upstream.timeouts.total_us / 1e6
+
+    async def trace(self, event: str, _info: dict[str, Any]) -> None:
+        """The library's own account of its steps; each moves the deadline."""
+        timeouts, now = self.upstream.timeouts, asyncio.get_running_loop().time()
+        match event:
+            case "connection.connect_tcp.started":
+                self.reused = False
+                self._until(now + timeouts.connect_us / 1e6)
+            case "http11.send_request_headers.started":
+                self.phase, self.sent = "upstream_wait", True
+                self._until(self.total_at)
+            case "http11.receive_response_headers.started":
+                self._until(now + timeouts.first_byte_us / 1e6)
+            case _:
+                pass
+
+    def failure(self, error: Exception) -> TransportError:
+        return failure(error, phase=self.phase, sent=self.sent, answered=self.answered)
+
+    def _until(self, when: float) -> None:
+        if self.deadline is not None and not self.deadline.expired():
+            self.deadline.reschedule(min(when, self.total_at))
+
+
+ATTEMPT: ContextVar[Attempt] = ContextVar("attempt")
+
+
+class Network(httpcore2.AnyIOBackend):
+    """The network of one upstream: resolves, checks every address, connects to one that passed."""
+
+    def __init__(self, listeners: frozenset[tuple[str, int]]) -> None:
+        self._listeners = listeners
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109  the library's signature
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        resolved = False
+        try:
+            async with asyncio.timeout(timeout):
+                texts = await addresses(host, port, self._listeners)
+                resolved = True
+                return Wire(await self._first(texts, port, socket_options))
+        except TransportError as error:
+            raise Unreachable(error) from None
+        except TimeoutError:
+            raise Unreachable(too_slow(host, port, resolved=resolved)) from None
+
+    async def _first(
+        self, texts: list[str], port: int, socket_options: Iterable[httpcore2.SOCKET_OPTION] | None
+    ) -> httpcore2.AsyncNetworkStream:
+        *others, last = texts
+        for text in others:
+            with contextlib.suppress(httpcore2.ConnectError):
+                return await super().connect_tcp(text, port, socket_options=socket_options)
+        try:
+            return await super().connect_tcp(last, port, socket_options=socket_options)
+        except httpcore2.ConnectError as error:
+            raise refused(error) from error
+
+
+class Wire(httpcore2.AsyncNetworkStream):
+    """A stream that can look whether the answer already comes while the request body is still being sent."""
+
+    def __init__(self, inner: httpcore2.AsyncNetworkStream) -> None:
+        self._inner = inner
+        self._ahead: asyncio.Task[bytes] | None = None
+        self._guard: asyncio.Timeout | None = None
+
+    def look_ahead(self) -> None:
+        self._ahead = asyncio.create_task(self._first_answer())
+        self._ahead.add_done_callback(self._interrupt)
+
+    async def unless_answered(self, step: Coroutine[Any, Any, T]) -> T:
+        """``step``, given up with ``WriteError`` as soon as the upstream answers or closes: the library then reads."""
+        if self._ahead is None:
+            return await step
+        if self._ahead.done():
+            step.close()
+            raise httpcore2.WriteError("answered before the request was complete")
+        guard = self._guard = asyncio.timeout(None)
+        try:
+            async with guard:
+                return await step
+        except TimeoutError:
+            if not guard.expired():
+                raise
+            raise httpcore2.WriteError("answered before the request was complete") from None
+        finally:
+            self._guard = None
+
+    def _interrupt(self, ahead: asyncio.Task[bytes]) -> None:
+        if not ahead.cancelled():
+            ahead.exception()  # seen here, so that an answer nobody reads is not reported as a lost exception
+        if self._guard is not None and not self._guard.expired():
+            self._guard.reschedule(asyncio.get_running_loop().time())
+
+    async def _first_answer(self) -> bytes:
+        """Bytes up to where a final answer may begin; an interim one does not end the upload."""
+        received = b""
+        while True:
+            more = await self._inner.read(READ_SIZE)
+            received += more
+            if not more or not received.startswith(b"HTTP/1.1 1") or len(received) > READ_SIZE:
+                return received
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109  the library's
+        ahead, self._ahead = self._ahead, None
+        data = await (self._inner.read(max_bytes, timeout) if ahead is None else _result(ahead, timeout))
+        if data:
+            ATTEMPT.get().answered = True
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109  the library's
+        ATTEMPT.get().wire = self
+        await self.unless_answered(self._inner.write(buffer, timeout))
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  the library's signature
+    ) -> httpcore2.AsyncNetworkStream:
+        try:
+            return Wire(await self._inner.start_tls(ssl_context, server_hostname, timeout))
+        except httpcore2.ConnectError as error:
+            raise Unreachable(untrusted(error.__cause__ or error)) from error
+        except asyncio.CancelledError:
+            # The library closes the socket on every exception but this one.
+            await asyncio.shield(asyncio.ensure_future(self.aclose()))
+            raise
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+    async def aclose(self) -> None:
+        if self._ahead is not None:
+            self._ahead.cancel()
+        await self._inner.aclose()
+
+
+async def _result(ahead: asyncio.Task[bytes], timeout: float | None) -> bytes:  # noqa: ASYNC109  handed through
+    try:
+        await asyncio.wait((ahead,), timeout=timeout)
+    finally:
+        if not ahead.done():
+            ahead.cancel()
+    if not ahead.done():
+        raise httpcore2.ReadTimeout("no answer in time")
+    return ahead.result()
