@@ -43,8 +43,10 @@ from gateway.stores.quota_file import StateError
 from gateway.telemetry import spans_from_environment
 from policies.model import Address, PolicySet, Server
 from policies.snapshot import Snapshot
+from upstreams.http1 import Http1Transport
 from upstreams.httpx_engine import HttpxTransport
 from upstreams.pool import Transports
+from upstreams.transport import Transport
 
 log = logging.getLogger("tiergate.worker")
 
@@ -55,6 +57,9 @@ CUT_S = 1.0
 """How long cancelled requests get to release what they hold and to write their line."""
 
 CHORE = "tiergate-chore"
+
+ENGINES: Mapping[str, Callable[..., Transport]] = {"http1": Http1Transport, "httpx": HttpxTransport}
+"""The transports that an upstream's ``engine`` may name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +93,7 @@ async def compose(settings: Settings) -> Composed:
     store = MemoryStore(clock, settings.state_dir)
     await store.start()
     listeners = frozenset((own.host, own.port) for own in (settings.listen, settings.admin) if own is not None)
-    transports = Transports(lambda upstream: HttpxTransport(upstream, listeners=listeners))
+    transports = Transports(lambda upstream: ENGINES[upstream.engine](upstream, listeners=listeners))
     source.on_change.append(lambda snapshot: transports.retain(snapshot.policy.upstreams.values()))
     credentials = Credentials(clock=clock)
     spans = spans_from_environment(clock)

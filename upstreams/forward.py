@@ -91,7 +91,7 @@ class Forwarder:
             raise GatewayError("bad-request", problem, headers=(CLOSE,))
         length = next((int(value) for name, value in headers if name == b"content-length"), None)
         chunked = any(name == b"transfer-encoding" for name, _ in headers)
-        call.uploaded = not (length or chunked)
+        call.length, call.uploaded = length, not (length or chunked)
         return UpstreamRequest(
             method=exchange.method.encode("ascii"),
             target=upstream_target(plan.upstream, plan.route, exchange.target, exchange.query),
@@ -106,11 +106,12 @@ class _Call:
 
     __slots__ = (
         "_clock", "_receive", "_receiving_since_us", "_send", "_sending_since_us", "_stalled", "_task", "_waited_us",
-        "_watcher", "began_us", "exchange", "finishing", "started", "uploaded",
+        "_watcher", "began_us", "exchange", "finishing", "length", "started", "uploaded",
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange, receive: Receive, send: Send, clock: Clock) -> None:
         self.exchange = exchange
+        self.length: int | None = None  # announced for the caller's body
         self.uploaded = False
         self.started = False  # the head was handed to the server
         self.finishing = False  # the last part was; a disconnect means nothing any more
@@ -155,6 +156,8 @@ class _Call:
                 more = message.get("more_body", False)
                 chunk: bytes = message.get("body", b"")
                 self.exchange.bytes_in += len(chunk)
+                # An engine that knows the length asks for no more than that.
+                self.uploaded = not more or self.exchange.bytes_in == self.length
                 if chunk:
                     yield chunk
         finally:
@@ -192,9 +195,13 @@ class _Call:
 
     async def _pass_on(self, answer: UpstreamResponse, headers: Headers, method: bytes) -> None:
         start = {"type": "http.response.start", "status": answer.status, "headers": headers}
+        bodiless = method == b"HEAD" or answer.status in (204, 205, 304)
+        if answer.content is not None:
+            await self._start(start)
+            await self._part(b"" if bodiless else answer.content, more=False)
+            return
         chunks = answer.body()
         length = next((int(value) for name, value in headers if name == b"content-length"), None)
-        bodiless = method == b"HEAD" or answer.status in (204, 205, 304)
         left = 0 if bodiless else length
         if left is None:
             chunk = await self._first_chunk(chunks, start)

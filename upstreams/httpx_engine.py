@@ -21,11 +21,9 @@ from policies.model import Upstream
 from upstreams.httpx_failures import FOREIGN
 from upstreams.httpx_network import ATTEMPT, Attempt, Network
 from upstreams.tls import usable
-from upstreams.transport import Headers, TransportError, UpstreamRequest
+from upstreams.transport import Headers, TransportError, UpstreamRequest, repeatable
 
 T = TypeVar("T")
-SAFE_TO_REPEAT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
-"""Idempotent methods (RFC 9110 9.2.2)."""
 IDLE_KEPT_S = 30.0
 READ_SIZE = 65_536
 
@@ -186,7 +184,7 @@ async def _unless_answered(body: AsyncIterator[bytes], call: Attempt) -> AsyncIt
 def _may_resend(request: UpstreamRequest, call: Attempt, error: Exception) -> bool:
     """RULINGS 16: a reused connection died before the first byte, and the request is safe to repeat."""
     died = isinstance(error, httpcore2.ReadError | httpcore2.WriteError | httpcore2.RemoteProtocolError)
-    return died and call.reused and not call.answered and request.body is None and request.method in SAFE_TO_REPEAT
+    return died and call.reused and not call.answered and repeatable(request)
 
 
 def framing_problem(response: httpcore2.Response) -> str | None:

@@ -13,6 +13,8 @@ from typing import Protocol
 from policies.errors import Phase
 
 Headers = list[tuple[bytes, bytes]]
+SAFE_TO_REPEAT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+"""Idempotent methods (RFC 9110 9.2.2)."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,6 +30,12 @@ class UpstreamRequest:
     headers: Headers
     body: AsyncIterator[bytes] | None = None
     content_length: int | None = None
+
+
+def repeatable(request: UpstreamRequest) -> bool:
+    """Whether ``request`` may go out again when its connection died unanswered (RULINGS 16): never a keyed one."""
+    keyed = any(name == b"idempotency-key" for name, _ in request.headers)
+    return request.body is None and request.method in SAFE_TO_REPEAT and not keyed
 
 
 class UpstreamResponse(Protocol):

@@ -21,7 +21,7 @@ from policies.exchange import Exchange, Outcome
 from policies.ports import Clock
 from policies.snapshot import Snapshot
 from tests.wire.harness import ServerName, raw_exchange, serve_app
-from upstreams.httpx_engine import HttpxTransport
+from upstreams.http1 import Http1Transport
 from upstreams.pool import Transports
 
 DEMO = Path("policies/examples/demo")
@@ -135,7 +135,7 @@ async def gateway(
         source = Reloadable(policies, {"TIERGATE_MOCK_PORT": str(origin.port), **(env or {})})
         store = MemoryStore(clock, state_dir)
         await store.start()
-        transports = Transports(HttpxTransport)
+        transports = Transports(Http1Transport)
         counters, recorder = MinuteCounters(), Recorder()
         authenticator = Credentials(clock=clock)
         app = create_app(

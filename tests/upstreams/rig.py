@@ -18,7 +18,7 @@ from policies.plan import Plan
 from policies.snapshot import Snapshot
 from tests.wire.harness import ServerName, serve_app
 from upstreams.forward import Forwarder
-from upstreams.httpx_engine import HttpxTransport
+from upstreams.http1 import Http1Transport
 from upstreams.pool import Transports
 
 MS = 1_000
@@ -65,7 +65,7 @@ class Front:
         self.plan = plan
         self.trusted = trusted
         self.policy = PolicySet(version="0", auth=Auth(), server=Server())
-        self.transports = Transports(HttpxTransport)
+        self.transports = Transports(Http1Transport)
         self.clock = SystemClock()
         self.forwarder = Forwarder(self.transports, clock=self.clock, instance=instance)
         self.exchanges: list[Exchange] = []

@@ -20,7 +20,7 @@ from policies.model import Auth, Key, PolicySet, Route, Server, Tenant, Tier, Up
 from policies.snapshot import Snapshot
 from tests.wire.harness import SERVERS, ServerName, raw_exchange, serve_app, status_of
 from upstreams.forward import Forwarder
-from upstreams.httpx_engine import HttpxTransport
+from upstreams.http1 import Http1Transport
 from upstreams.pool import Transports
 
 pytestmark = pytest.mark.anyio
@@ -67,7 +67,7 @@ def policy(port: int, *, anonymous: bool) -> PolicySet:
 
 @contextlib.asynccontextmanager
 async def gateway(server: ServerName, *, anonymous: bool = False) -> AsyncIterator[tuple[MockUpstream, int]]:
-    clock, transports = SystemClock(), Transports(HttpxTransport)
+    clock, transports = SystemClock(), Transports(Http1Transport)
     async with MockUpstream() as origin:
         tenancy = Tenancy(
             Forwarder(transports, clock=clock, instance="a"),

@@ -1,0 +1,334 @@
+"""The HTTP/1.1 engine: a bounded pool of connections to one upstream, with a fair and bounded wait for one.
+
+Decides which connection carries a call, when a new one is dialled, when a call is sent a second time
+(RULINGS 16) and when one has taken too long: a single coarse sweep enforces every deadline, so that an ordinary
+call needs neither task nor timer nor lock (DESIGN §13). What is valid on the wire is ``http1_connection``'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections import deque
+
+from policies.model import Upstream
+from upstreams.egress import addresses, refused, too_slow, untrusted
+from upstreams.http1_connection import Answer, Connection, Deadlines
+from upstreams.tls import usable
+from upstreams.transport import TransportError, UpstreamRequest, repeatable
+
+IDLE_KEPT_S = 30.0
+SWEEP_S = 0.05
+IDLE_SWEEP_S = 1.0
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+class Http1Transport:
+    """``upstreams.transport.Transport`` for ``upstream``. ``listeners`` are our own, never connected to."""
+
+    def __init__(self, upstream: Upstream, *, listeners: frozenset[tuple[str, int]] = frozenset()) -> None:
+        timeouts = upstream.timeouts
+        self._upstream = upstream
+        self._listeners = listeners
+        self._tls = usable(upstream.tls) if upstream.scheme == "https" else None
+        self._deadlines = Deadlines(
+            write=timeouts.write_us / 1e6, first_byte=timeouts.first_byte_us / 1e6, idle=timeouts.idle_us / 1e6
+        )
+        self._total_s = timeouts.total_us / 1e6
+        self._most = upstream.pool.connections
+        self._max_age_s = upstream.pool.max_age_us / 1e6
+        self._open = 0  # connections there are, and those being made
+        self._members: set[Connection] = set()
+        self._idle: list[Connection] = []  # the one used last is taken first
+        self._queue: deque[_Waiter] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._closed = False
+
+    async def send(self, request: UpstreamRequest) -> Answer:
+        """Send ``request`` and wait for the final head. Raises ``TransportError``, and what the body raises."""
+        head = head_of(request)
+        # Nothing is asked of the upstream before the caller has begun to send what it announced.
+        part = None if request.body is None else await anext(request.body, None)
+        upload = _Upload(request, part)
+        total_at = asyncio.get_running_loop().time() + self._total_s
+        reused = self._ready()
+        try:
+            return await self._call(reused or await self._slot(), request.method, head, upload, total_at)
+        except TransportError as error:
+            stale = reused is not None and not reused.heard and error.proxy_error == "connection_terminated"
+            if not (stale and repeatable(request)):
+                raise
+        return await self._call(await self._slot(), request.method, head, upload, total_at)
+
+    async def aclose(self) -> None:
+        """Close every connection, whatever still uses it."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for waiter in self._queue:
+            waiter.refuse()
+        for connection in [*self._members]:
+            connection.abort()
+        await asyncio.sleep(0)  # lets the loop drop the sockets
+
+    async def _call(
+        self, connection: Connection, method: bytes, head: bytes, upload: _Upload, total_at: float
+    ) -> Answer:
+        """One attempt on ``connection``: returns with the final head, or ends the connection."""
+        self._sweep_soon()
+        answer = connection.begin(
+            method, head + upload.first, whole=upload.whole, deadlines=self._deadlines, total_at=total_at
+        )
+        try:
+            if upload.whole:
+                await answer.head
+            else:
+                await upload.beside(connection, answer)
+        except BaseException:
+            answer.abandon()
+            raise
+        return answer
+
+    # Slots
+
+    def _ready(self) -> Connection | None:
+        """An idle connection that can still be used."""
+        now = asyncio.get_running_loop().time()
+        while self._idle:
+            connection = self._idle.pop()
+            if not self._outlived(connection, now):
+                return connection
+            connection.abort()
+        return None
+
+    async def _slot(self) -> Connection:
+        """A connection: a new one while there is room, else the next that is freed. Raises ``TransportError``."""
+        if self._open < self._most:
+            self._open += 1
+            return await self._dialled()
+        return await self._queued() or await self._dialled()
+
+    async def _queued(self) -> Connection | None:
+        """Wait in line for a connection, or for the right to make one (None)."""
+        loop = asyncio.get_running_loop()
+        waiter = _Waiter(loop.create_future(), loop.time() + self._upstream.pool.wait_us / 1e6)
+        self._queue.append(waiter)
+        self._sweep_soon()
+        try:
+            return await waiter.served
+        except asyncio.CancelledError:
+            waiter.served.cancel()
+            if not waiter.served.cancelled() and waiter.served.exception() is None:
+                self._hand_on(waiter.served.result())
+            raise
+
+    def _hand_on(self, connection: Connection | None) -> None:
+        """Give what one caller needs no more to the first in line, or keep it."""
+        while self._queue:
+            waiter = self._queue.popleft()
+            if not waiter.served.done():
+                waiter.served.set_result(connection)
+                return
+        if connection is None:
+            self._open -= 1
+        else:
+            self._idle.append(connection)
+
+    def _freed(self, connection: Connection) -> None:
+        if self._outlived(connection, connection.idle_since):
+            connection.abort()
+        else:
+            self._hand_on(connection)
+
+    def _lost(self, connection: Connection) -> None:
+        if connection in self._members:
+            self._members.remove(connection)
+            if connection in self._idle:
+                self._idle.remove(connection)
+            self._hand_on(None)
+
+    def _outlived(self, connection: Connection, now: float) -> bool:
+        return connection.closed or now - connection.born > self._max_age_s or now - connection.idle_since > IDLE_KEPT_S
+
+    # Connecting
+
+    async def _dialled(self) -> Connection:
+        """A new connection in a slot that the caller holds; gives the slot up on failure."""
+        try:
+            connection = await self._dial()
+        except BaseException:
+            self._hand_on(None)
+            raise
+        self._members.add(connection)
+        if self._closed:
+            connection.abort()
+        return connection
+
+    async def _dial(self) -> Connection:
+        host, port = self._upstream.host, self._upstream.port
+        resolved = False
+        try:
+            async with asyncio.timeout(self._upstream.timeouts.connect_us / 1e6) as deadline:
+                found = await addresses(host, port, self._listeners)
+                resolved = True
+                sock = await _connected(found, port, deadline.when() or 0.0)
+                return await self._over(sock)
+        except TimeoutError:
+            raise too_slow(host, port, resolved=resolved) from None
+
+    async def _over(self, sock: socket.socket) -> Connection:
+        loop = asyncio.get_running_loop()
+        name = self._upstream.host if self._tls is not None else None
+        connection = Connection(loop, self._freed, self._lost)
+        try:
+            await loop.create_connection(lambda: connection, sock=sock, ssl=self._tls, server_hostname=name)
+        except (ssl.SSLError, OSError) as error:
+            sock.close()
+            raise untrusted(error) from error
+        except BaseException:
+            sock.close()
+            raise
+        return connection
+
+    # Deadlines
+
+    def _sweep_soon(self) -> None:
+        loop = asyncio.get_running_loop()
+        at = loop.time() + SWEEP_S
+        if self._timer is None or self._timer_at > at:
+            self._schedule(loop, at)
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._timer_at = loop.call_at(at, self._sweep), at
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for connection in [one for one in self._members if one.expires <= now]:
+            connection.expire()
+        for connection in [one for one in self._idle if self._outlived(one, now)]:
+            connection.abort()
+        while self._queue and (self._queue[0].served.done() or self._queue[0].until <= now):
+            self._queue.popleft().refuse()
+        self._timer = None
+        if (self._members or self._queue) and not self._closed:
+            resting = len(self._idle) == self._open
+            self._schedule(loop, now + (IDLE_SWEEP_S if resting else SWEEP_S))
+
+
+class _Waiter:
+    """A caller in line: ``served`` with a connection, or with None for the right to make one."""
+
+    __slots__ = ("served", "until")
+
+    def __init__(self, served: asyncio.Future[Connection | None], until: float) -> None:
+        self.served = served
+        self.until = until
+
+    def refuse(self) -> None:
+        if not self.served.done():
+            self.served.set_exception(
+                TransportError("upstream-pool", proxy_error="connection_limit_reached", phase="queue", sent=False)
+            )
+
+
+class _Upload:
+    """The body of one attempt: framed, counted against what was announced, given up when the answer is here."""
+
+    __slots__ = ("_body", "_chunked", "_left", "first", "whole")
+
+    def __init__(self, request: UpstreamRequest, part: bytes | None) -> None:
+        self._body = request.body
+        self._chunked = request.body is not None and request.content_length is None
+        self._left = request.content_length or 0
+        self.first = b""
+        if part is not None:
+            self.first = self._framed(part)
+        elif self._chunked:
+            self.first = LAST_CHUNK
+        self.whole = part is None or not (self._chunked or self._left)
+        if part is None and self._left:
+            raise unsendable("the body is shorter than announced")
+
+    async def beside(self, connection: Connection, answer: Answer) -> None:
+        """Send the rest while the answer may already come."""
+        task = asyncio.get_running_loop().create_task(self._rest(connection))
+        try:
+            await answer.head
+        finally:
+            if not task.done():
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+    async def _rest(self, connection: Connection) -> None:
+        try:
+            assert self._body is not None  # noqa: S101 - else the first part was all
+            async for part in self._body:
+                if part:
+                    await connection.send(self._framed(part))
+                if not (self._chunked or self._left):
+                    connection.sent()
+            if self._left:
+                raise unsendable("the body is shorter than announced")
+            if self._chunked:
+                await connection.send(LAST_CHUNK)
+                connection.sent()
+        except Exception as error:  # whatever the caller's body raises ends the call
+            connection.fail(error)
+
+    def _framed(self, part: bytes) -> bytes:
+        if self._chunked:
+            return b"%x\r\n%b\r\n" % (len(part), part) if part else b""
+        self._left -= len(part)
+        if self._left < 0:
+            raise unsendable("the body is longer than announced")
+        return part
+
+
+async def _connected(found: list[str], port: int, until: float) -> socket.socket:
+    """A socket to the first address that answers; each gets its share of the time that is left."""
+    loop = asyncio.get_running_loop()
+    failed: Exception = TimeoutError()
+    for number, address in enumerate(found):
+        sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        share = (until - loop.time()) / (len(found) - number)
+        try:
+            async with asyncio.timeout(share):
+                await loop.sock_connect(sock, (address, port))
+        except OSError as error:  # TimeoutError is one
+            sock.close()
+            failed = error
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    if isinstance(failed, TimeoutError):
+        raise failed
+    raise refused(failed) from failed
+
+
+def head_of(request: UpstreamRequest) -> bytes:
+    """The request's head as octets, framing included. Raises ``TransportError`` for what would split it."""
+    lines = [b"%b %b HTTP/1.1" % (request.method, request.target), *[b"%b: %b" % pair for pair in request.headers]]
+    if request.content_length is not None:
+        lines.append(b"content-length: %d" % request.content_length)
+    elif request.body is not None:
+        lines.append(b"transfer-encoding: chunked")
+    head = b"\r\n".join((*lines, b"", b""))
+    ends = len(lines) + 1
+    if head.count(b"\n") != ends or head.count(b"\r") != ends or b"\0" in head:
+        raise unsendable("CR, LF or NUL in the request's head")
+    return head
+
+
+def unsendable(text: str) -> TransportError:
+    """The caller's own fault."""
+    return TransportError("bad-request", proxy_error="http_request_error", phase="upstream_wait", sent=False, text=text)
