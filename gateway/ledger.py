@@ -22,17 +22,21 @@ class MinuteCounters:
     """An ``OutcomeLog``. A request belongs to the UTC minute in which its outcome became known (spec T1)."""
 
     def __init__(self) -> None:
-        self._minutes: dict[int, Counter[Cell]] = {}
+        self._minutes: dict[int, dict[Cell, int]] = {}
 
     def record(self, exchange: Exchange, outcome: Outcome) -> None:
-        found = classify(outcome)
-        minute = outcome.known_wall_us // MINUTE_US
-        cells = self._minutes.get(minute)
+        verdict, cause = classify(outcome)
+        cells = self._minutes.get(outcome.known_wall_us // MINUTE_US)
         if cells is None:
-            cells = self._minutes[minute] = Counter()
-            if len(self._minutes) > MINUTES_KEPT:
-                del self._minutes[min(self._minutes)]
-        cells[outcome.tenant, outcome.group or "", found.verdict, found.cause] += 1
+            cells = self._begun(outcome.known_wall_us // MINUTE_US)
+        cell = (outcome.tenant, outcome.group or "", verdict, cause)
+        cells[cell] = cells.get(cell, 0) + 1
+
+    def _begun(self, minute: int) -> dict[Cell, int]:
+        cells = self._minutes[minute] = {}
+        if len(self._minutes) > MINUTES_KEPT:
+            del self._minutes[min(self._minutes)]
+        return cells
 
     def minute(self, number: int) -> Mapping[Cell, int]:
         """The counters of the minute ``number`` since the epoch."""
@@ -40,4 +44,7 @@ class MinuteCounters:
 
     def totals(self) -> Mapping[Cell, int]:
         """The counters of all minutes kept, added up."""
-        return dict(sum(self._minutes.values(), Counter()))
+        total: Counter[Cell] = Counter()
+        for cells in self._minutes.values():
+            total.update(cells)
+        return dict(total)

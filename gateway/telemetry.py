@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
@@ -26,6 +27,8 @@ log = logging.getLogger("tiergate.telemetry")
 
 KEPT_PER_SECOND = 20
 SCOPE = "tiergate"
+LOW_64 = 0xFFFF_FFFF_FFFF_FFFF
+"""The bits of a trace id that a ratio is taken of."""
 
 
 class NoSpans:
@@ -58,22 +61,61 @@ class _Preset:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Which requests are recorded: trace ids below ``bound``, or as the parent decided when ``parent_based``."""
+
+    bound: int
+    parent_based: bool
+
+    def keeps(self, trace_id: int, parent_flags: int | None) -> bool:
+        """``parent_flags`` are None for a request without a parent."""
+        if parent_flags is not None and self.parent_based:
+            return bool(parent_flags & TraceFlags.SAMPLED)
+        return trace_id & LOW_64 < self.bound
+
+
+def sampling_from(env: Mapping[str, str]) -> Sampling:
+    """What ``OTEL_TRACES_SAMPLER`` and its argument say, by the SDK's own rules and defaults.
+
+    The SDK's samplers answer the same question for several microseconds a request.
+    """
+    name = (env.get("OTEL_TRACES_SAMPLER") or "parentbased_always_on").lower()
+    kind = name.removeprefix("parentbased_")
+    if kind not in ("always_on", "always_off", "traceidratio"):
+        log.warning("OTEL_TRACES_SAMPLER=%r is not known; every request is recorded", name)
+        name, kind = "parentbased_always_on", "always_on"
+    ratio = 0.0 if kind == "always_off" else 1.0
+    if kind == "traceidratio":
+        ratio = _ratio(env.get("OTEL_TRACES_SAMPLER_ARG") or "1")
+    return Sampling(round(ratio * (LOW_64 + 1)), name.startswith("parentbased_"))
+
+
+def _ratio(text: str) -> float:
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = -1.0
+    if 0.0 <= ratio <= 1.0:
+        return ratio
+    log.warning("OTEL_TRACES_SAMPLER_ARG=%r is not between 0 and 1; every request is recorded", text)
+    return 1.0
+
+
 class OtelSpans:
     """Spans of finished requests. ``exporter`` None means the one that the environment names."""
 
-    def __init__(self, clock: Clock, provider: TracerProvider, ids: _Preset, sampler: Any) -> None:
+    def __init__(self, clock: Clock, provider: TracerProvider, ids: _Preset, sampling: Sampling) -> None:
         self._clock = clock
         self._provider = provider
         self._tracer = provider.get_tracer(SCOPE)
         self._ids = ids
-        self._sampler = sampler
+        self._sampling = sampling
         self._second = 0
         self._kept = 0
 
     def sampled(self, exchange: Exchange) -> bool:
-        parent = _parent_context(exchange) if exchange.parent_span_id else None
-        result = self._sampler.should_sample(parent, exchange.trace_id, "", SpanKind.SERVER, None, None)
-        return bool(result.decision.is_sampled())
+        return self._sampling.keeps(exchange.trace_id, exchange.trace_flags if exchange.parent_span_id else None)
 
     def finished(self, exchange: Exchange) -> None:
         try:
@@ -224,7 +266,6 @@ def spans_to(exporter: SpanExporter, clock: Clock) -> OtelSpans:
     from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
     ids = _Preset()
-    named = TracerProvider(shutdown_on_exit=False).sampler  # reads OTEL_TRACES_SAMPLER and its argument
     name = os.environ.get("OTEL_SERVICE_NAME", "tiergate")
     provider = TracerProvider(
         sampler=ALWAYS_ON,  # what is written here was chosen before
@@ -233,4 +274,4 @@ def spans_to(exporter: SpanExporter, clock: Clock) -> OtelSpans:
         shutdown_on_exit=False,
     )
     provider.add_span_processor(BatchSpanProcessor(exporter))
-    return OtelSpans(clock, provider, ids, named)
+    return OtelSpans(clock, provider, ids, sampling_from(os.environ))

@@ -47,8 +47,7 @@ class Admission:
 
         async def decorated(message: Message) -> None:
             if message["type"] == "http.response.start":
-                fields = render(plan, decision)
-                message = {**message, "headers": [*message["headers"], *fields]}
+                message["headers"].extend(render(plan, decision))
             elif lease is not None and clock.steady_us() >= lease.renew_at_us:
                 store.renew(lease)
             await send(message)

@@ -58,10 +58,7 @@ class CrossOrigin:
             if message["type"] == "http.response.start":
                 cors = _cors_of(exchange)
                 if cors is not None:
-                    message = {
-                        **message,
-                        "headers": granted(message.get("headers", ()), cors, _origin(scope["headers"])),
-                    }
+                    message["headers"][:] = granted(message["headers"], cors, _origin(scope["headers"]))
             await send(message)
 
         await self.app(scope, receive, decorated)

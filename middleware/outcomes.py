@@ -48,7 +48,7 @@ class Outcomes:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
                 exchange.head_sent = True
-                message = {**message, "headers": self._headed(exchange, message["headers"])}
+                self._complete(exchange, message["headers"])
             elif message["type"] == "http.response.body":
                 exchange.bytes_out += len(message.get("body", b""))
                 finished = not message.get("more_body", False)
@@ -67,16 +67,16 @@ class Outcomes:
         finally:
             self._record(exchange, finished)
 
-    def _headed(self, exchange: Exchange, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """``headers`` with our request id in place of any other, and a date where there is none (RFC 9110 6.6.1)."""
-        kept = [pair for pair in headers if pair[0] != b"x-request-id"]
-        kept.append((b"x-request-id", exchange.request_id.encode("ascii")))
-        if not any(name == b"date" for name, _ in kept):
-            second = self._clock.wall_us() // 1_000_000
-            if self._date[0] != second:
-                self._date = (second, formatdate(second, usegmt=True).encode("ascii"))
-            kept.append((b"date", self._date[1]))
-        return kept
+    def _complete(self, exchange: Exchange, headers: list[tuple[bytes, bytes]]) -> None:
+        """Our request id, and a date where there is none (RFC 9110 6.6.1)."""
+        headers.append((b"x-request-id", exchange.request_id.encode("ascii")))
+        for pair in headers:
+            if pair[0] == b"date":
+                return
+        second = self._clock.wall_us() // 1_000_000
+        if self._date[0] != second:
+            self._date = (second, formatdate(second, usegmt=True).encode("ascii"))
+        headers.append((b"date", self._date[1]))
 
     def _record(self, exchange: Exchange, finished: bool) -> None:
         exchange.finished_us = self._clock.steady_us()

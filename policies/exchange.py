@@ -124,7 +124,7 @@ class Exchange:
         self.sampled = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # frozen would cost more than all of its users
 class Outcome:
     """One finished request, as the SLA, the access log and the metrics need it.
 

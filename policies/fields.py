@@ -7,6 +7,7 @@ numbers come from the same answer as the verdict. Nothing here is negative, frac
 from __future__ import annotations
 
 from policies.admission import Decision
+from policies.admission.decision import NOT_ASKED
 from policies.plan import Plan
 
 SECOND_US = 1_000_000
@@ -64,15 +65,23 @@ def _triple(plan: Plan, decision: Decision) -> list[Pair]:
 
 def tightest(decision: Decision) -> int | None:
     """Index of the limit with the lowest share left; ties go to the longest reset. None without rate limits."""
+    if decision.tightest == NOT_ASKED:
+        decision.tightest = _tightest(decision)
+    return decision.tightest
+
+
+def _tightest(decision: Decision) -> int | None:
     best: int | None = None
     best_r = best_q = 1
-    best_t = 0
-    for index, (charge, (_, r, t)) in enumerate(zip(decision.demand.charges, decision.readings, strict=True)):
-        if t is None:
-            continue
-        left, right = r * best_q, best_r * charge.q  # r/q < best_r/best_q without division
-        if best is None or left < right or (left == right and t > best_t):
-            best, best_r, best_q, best_t = index, r, charge.q, t
+    best_t = index = 0
+    charges = decision.demand.charges
+    for _, r, t in decision.readings:
+        if t is not None:
+            q = charges[index].q
+            left, right = r * best_q, best_r * q  # r/q < best_r/best_q without division
+            if best is None or left < right or (left == right and t > best_t):
+                best, best_r, best_q, best_t = index, r, q, t
+        index += 1  # noqa: SIM113 - counted by hand for speed
     return best
 
 

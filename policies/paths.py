@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 MAX_PATH = 8192
 """Octets of a path as received."""
@@ -149,7 +150,12 @@ def host_problem(headers: Iterable[tuple[bytes, bytes]], http_version: str) -> s
         return "more than one Host field"
     if not hosts or not hosts[0]:
         return None if http_version in ("1", "1.0") else "no Host field"
-    return None if _HOST.fullmatch(hosts[0]) else "invalid Host field"
+    return None if _valid_host(hosts[0]) else "invalid Host field"
+
+
+@lru_cache(maxsize=1024)
+def _valid_host(host: bytes) -> bool:
+    return _HOST.fullmatch(host) is not None
 
 
 def framing_problem(headers: Iterable[tuple[bytes, bytes]], http_version: str) -> str | None:

@@ -14,6 +14,7 @@ from policies.model import (
     Bucket,
     Concurrent,
     Limit,
+    Owner,
     PolicySet,
     Quota,
     ResetAs,
@@ -23,9 +24,27 @@ from policies.model import (
     Upstream,
     Window,
 )
+from policies.paths import canonical
 
 LEASE_MARGIN_US = 5_000_000
 """A slot outlives the longest silence of its call by this much (spec admission A3)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Onward:
+    """What every request of a plan is given on its way, as octets.
+
+    ``authority`` is the upstream's Host, ``base_path`` what its targets begin with, ``strip`` what the caller's
+    lose; ``headers`` are set over everything (the tenant's over the upstream's), ``owned`` are their names;
+    ``tells_peer`` says whether the upstream may learn the caller's address (F-7).
+    """
+
+    authority: bytes
+    base_path: bytes
+    strip: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+    owned: frozenset[bytes]
+    tells_peer: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +52,7 @@ class Plan:
     """``demand`` goes to the store; ``policy_field`` is the whole ``RateLimit-Policy`` value as bytes.
 
     ``names`` are the limits' names as structured-field Strings, rates first, then slots, in the order
-    of the readings. ``upstream_headers`` are set on the forwarded request, the tenant's over the
-    upstream's. ``allowed`` is False when the tenant's tier has no access to the route.
+    of the readings. ``allowed`` is False when the tenant's tier has no access to the route.
     """
 
     tier: Tier
@@ -46,7 +64,7 @@ class Plan:
     structured: bool
     triple: bool
     unix_reset: bool
-    upstream_headers: tuple[tuple[bytes, bytes], ...]
+    onward: Onward
     allowed: bool
 
 
@@ -76,8 +94,20 @@ def compile_plan(policy: PolicySet, tenant: Tenant, route: Route) -> Plan:
         structured=policy.headers.structured,
         triple=policy.headers.triple,
         unix_reset=reset_as is ResetAs.UNIX_SECONDS,
-        upstream_headers=_headers(upstream, tenant),
+        onward=compile_onward(upstream, route, _headers(upstream, tenant)),
         allowed=route.tiers is None or tier.name in route.tiers,
+    )
+
+
+def compile_onward(upstream: Upstream, route: Route, headers: tuple[tuple[bytes, bytes], ...]) -> Onward:
+    """What a call of ``route`` to ``upstream`` is given; ``headers`` as merged from both owners."""
+    return Onward(
+        authority=upstream.authority.encode("ascii"),
+        base_path=upstream.base_path.encode("ascii"),
+        strip=canonical(route.strip.encode("utf-8")).target.rstrip(b"/") if route.strip else b"",
+        headers=headers,
+        owned=frozenset(name for name, _ in headers),
+        tells_peer=upstream.owner is not Owner.THIRD_PARTY,
     )
 
 

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 from policies.errors import GatewayError
 from policies.exchange import SCOPE_KEY, Exchange
-from policies.model import Owner, Route, Upstream
-from policies.paths import canonical, framing_problem
-from policies.plan import Plan
+from policies.model import Upstream
+from policies.paths import framing_problem
+from policies.plan import Onward, Plan
 from policies.ports import Clock
 from upstreams.hop import Passage, inbound_response, max_forwards, outbound_request
 from upstreams.pool import Borrowed, TransportLookup
@@ -35,6 +34,9 @@ failure in between can still be a proper error."""
 
 
 CLOSE = (b"connection", b"close")
+FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+_VERSIONS = {"1.1": b"1.1", "1.0": b"1.0", "1": b"1.0"}
+"""``http_version`` of a scope as ``Via`` spells it; one server says 1 for 1.0."""
 
 
 class ClientGone(Exception):
@@ -86,17 +88,19 @@ class Forwarder:
 
     def _request(self, scope: Scope, exchange: Exchange, plan: Plan, call: _Call) -> UpstreamRequest:
         headers: Headers = scope["headers"]
-        problem = framing_problem(headers, scope["http_version"])
-        if problem is not None:
-            raise GatewayError("bad-request", problem, headers=(CLOSE,))
-        length = next((int(value) for name, value in headers if name == b"content-length"), None)
-        chunked = any(name == b"transfer-encoding" for name, _ in headers)
-        call.length, call.uploaded = length, not (length or chunked)
+        host, framing = b"", []
+        for pair in headers:
+            if pair[0] in FRAMING:
+                framing.append(pair)
+            elif pair[0] == b"host":
+                host = pair[1]
+        length, content = _framed(framing, scope["http_version"]) if framing else (None, False)
+        call.length, call.uploaded = length, not content
         return UpstreamRequest(
             method=exchange.method.encode("ascii"),
-            target=upstream_target(plan.upstream, plan.route, exchange.target, exchange.query),
-            headers=outbound_request(headers, _passage(scope, exchange, plan, self._pseudonym)),
-            body=call.request_body() if length or chunked else None,
+            target=upstream_target(plan.onward, exchange.target, exchange.query),
+            headers=outbound_request(headers, _passage(scope, exchange, plan.onward, self._pseudonym, host)),
+            body=call.request_body() if content else None,
             content_length=length,
         )
 
@@ -235,7 +239,8 @@ class _Call:
 
     async def _part(self, body: bytes, *, more: bool) -> None:
         self.finishing = not more
-        self._sending_since_us = self._clock.steady_us()
+        if more:
+            self._sending_since_us = self._clock.steady_us()
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
         self._sending_since_us = None
 
@@ -295,35 +300,40 @@ async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
     return await anext(chunks, None)
 
 
-def upstream_target(upstream: Upstream, route: Route, target: bytes, query: bytes) -> bytes:
+def upstream_target(onward: Onward, target: bytes, query: bytes) -> bytes:
     """The request target: the url's own path, then the canonical path without ``strip``, then the query as it came."""
-    path = target
-    if route.strip:
-        prefix = _prefix(route.strip)
-        if path == prefix or path.startswith(prefix + b"/"):
-            path = path[len(prefix) :] or b"/"
-    path = upstream.base_path.encode("ascii") + path
-    return path + b"?" + query if query else path
+    strip = onward.strip
+    if strip and (target == strip or target.startswith(strip + b"/")):
+        target = target[len(strip) :] or b"/"
+    target = onward.base_path + target
+    return target + b"?" + query if query else target
 
 
-@lru_cache(maxsize=1024)
-def _prefix(strip: str) -> bytes:
-    return canonical(strip.encode("utf-8")).target.rstrip(b"/")
+def _framed(framing: Headers, version: str) -> tuple[int | None, bool]:
+    """``(announced length, whether content follows)``. Raises ``bad-request``."""
+    problem = framing_problem(framing, version)
+    if problem is not None:
+        raise GatewayError("bad-request", problem, headers=(CLOSE,))
+    name, value = framing[0]
+    if name == b"transfer-encoding":
+        return None, True
+    return int(value), int(value) > 0
 
 
-def _passage(scope: Scope, exchange: Exchange, plan: Plan, pseudonym: bytes) -> Passage:
-    headers: Headers = scope["headers"]
+def _passage(scope: Scope, exchange: Exchange, onward: Onward, pseudonym: bytes, host: bytes) -> Passage:
+    version = scope["http_version"]
     return Passage(
-        authority=plan.upstream.authority.encode("ascii"),
+        authority=onward.authority,
         pseudonym=pseudonym,
-        received={"1": b"1.0"}.get(scope["http_version"]) or scope["http_version"].encode("ascii"),
-        peer=None if plan.upstream.owner is Owner.THIRD_PARTY else exchange.peer_address,
-        host=next((value for name, value in headers if name == b"host"), b""),
-        scheme=scope.get("scheme", "http"),
+        received=_VERSIONS.get(version) or version.encode("ascii"),
+        peer=exchange.peer_address if onward.tells_peer else None,
+        host=host,
+        scheme=b"https" if scope.get("scheme") == "https" else b"http",
         trusted=exchange.peer_trusted,
         request_id=exchange.request_id.encode("ascii"),
         trace=_trace(exchange),
-        upstream_headers=plan.upstream_headers,
+        upstream_headers=onward.headers,
+        owned=onward.owned,
     )
 
 

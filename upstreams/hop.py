@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 from policies.errors import GatewayError
-from upstreams.transport import Headers, TransportError
+from upstreams.transport import Headers
 
 HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization", b"te",
@@ -20,16 +20,21 @@ HOP_BY_HOP = frozenset(
 """Fields of one connection, stripped even when ``Connection`` does not name them (P-2, P-5, P-18)."""
 
 _REPLACED = frozenset((b"host", b"content-length", b"x-request-id", b"via", b"max-forwards"))
-_FORWARDING = frozenset((b"forwarded", b"x-real-ip"))
 _REWRITTEN = frozenset((b"forwarded", b"x-forwarded-for"))
+_TRACE = frozenset((b"traceparent", b"tracestate"))
+_LOOKED_AT = HOP_BY_HOP | _REPLACED | _REWRITTEN | _TRACE | {b"expect", b"x-real-ip"}
+"""Names of a request that need a second look; ``x-forwarded-*`` does too, every other field simply passes."""
+_X_FORWARDED = b"x-forwarded"
+_HARMLESS = frozenset((b"keep-alive", b"close"))
+"""Connection options that name no field."""
+_NOT_PASSED = HOP_BY_HOP | {b"via", b"retry-after", b"x-request-id"}
 _BODILESS = frozenset((204, 205, 304))
-_ILLEGAL = (b"\r", b"\n", b"\x00")
 MAX_WAIT_S = 2_678_400
 """A stated wait beyond 31 days is not believed (spec throttling N6)."""
 UNKNOWN_WAIT_S = 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Passage:
     """What one forwarded request is given on its way.
 
@@ -38,7 +43,7 @@ class Passage:
     address of the connection it came on, None where it must not be told (F-7, third-party upstreams);
     ``host`` and ``scheme`` what the caller asked for; ``trusted`` whether the peer's own ``Forwarded`` and
     ``X-Forwarded-*`` are believed; ``trace`` replaces the caller's trace fields, None lets them through;
-    ``upstream_headers`` are set over everything.
+    ``upstream_headers`` are set over everything, ``owned`` are their names.
     """
 
     authority: bytes
@@ -46,82 +51,100 @@ class Passage:
     received: bytes
     peer: str | None
     host: bytes
-    scheme: str
+    scheme: bytes
     trusted: bool
     request_id: bytes
     trace: tuple[tuple[bytes, bytes], ...] | None = None
     upstream_headers: tuple[tuple[bytes, bytes], ...] = ()
+    owned: frozenset[bytes] = frozenset()
 
 
 def outbound_request(headers: Iterable[tuple[bytes, bytes]], passage: Passage) -> Headers:
     """The field lines to send upstream, Host first, without framing.
 
     Strips first and adds afterwards, so that a caller cannot delete one of ours by naming it in
-    ``Connection`` (P-3). Raises ``GatewayError``: ``bad-request`` for an illegal value (P-8),
-    ``upstream-loop`` when our pseudonym is already in ``Via`` (P-9, P-10).
+    ``Connection`` (P-3). Raises ``GatewayError`` ``upstream-loop`` when our pseudonym is already in ``Via``
+    (P-9, P-10). What no value may hold (P-8) is the engines' to refuse.
     """
-    lines = list(headers)
-    _refuse_illegal(lines)
-    via = [value for name, value in lines if name == b"via"]
-    if passage.pseudonym.lower() in _received_by(via):
-        raise GatewayError("upstream-loop", cause_text="own pseudonym in Via")
-    named = _named_by_connection(lines)
-    kept = [(name, value) for name, value in lines if name not in named and _passes(name, value, passage)]
-    added = _added(lines, via, passage)
-    ours = {name for name, _ in passage.upstream_headers}
-    return [
-        *((b"host", passage.authority),) * (b"host" not in ours),
-        *(pair for pair in (*kept, *added) if pair[0] not in ours),
-        *passage.upstream_headers,
-    ]
+    owned = passage.owned
+    lines = [] if b"host" in owned else [(b"host", passage.authority)]
+    looked_at: Headers = []
+    for pair in headers:
+        name = pair[0]
+        if name in _LOOKED_AT or name.startswith(_X_FORWARDED):
+            looked_at.append(pair)
+        elif name not in owned:
+            lines.append(pair)
+    via = passage.received + b" " + passage.pseudonym
+    forwarded = forwarded_element(passage)
+    if len(looked_at) > 1 or (looked_at and looked_at[0][0] != b"host"):
+        lines, via, forwarded = _look_again(lines, looked_at, passage, via, forwarded)
+    added = [(b"via", via), (b"forwarded", forwarded), (b"x-request-id", passage.request_id), *(passage.trace or ())]
+    if owned:
+        lines += [pair for pair in added if pair[0] not in owned]
+        lines += passage.upstream_headers
+    else:
+        lines += added
+    return lines
+
+
+def _look_again(
+    lines: Headers, looked_at: Headers, passage: Passage, via: bytes, forwarded: bytes
+) -> tuple[Headers, bytes, bytes]:
+    """``lines`` with what of ``looked_at`` goes on; ``via`` and ``forwarded`` appended to what came."""
+    named = _named_by_connection(looked_at)
+    if named:
+        # Host is the upstream's own by now; of what was added before it nothing can be named away (P-3).
+        lines = [pair for pair in lines if pair[0] == b"host" or pair[0] not in named]
+    unwanted = named | passage.owned
+    lines += [pair for pair in looked_at if _passes(*pair, passage) and pair[0] not in unwanted]
+    received = [value for name, value in looked_at if name == b"via"]
+    if received:
+        if passage.pseudonym.lower() in _received_by(received):
+            raise GatewayError("upstream-loop", cause_text="own pseudonym in Via")
+        via = b", ".join((*received, via))
+    forwards = max_forwards(looked_at)
+    if forwards:
+        lines.append((b"max-forwards", b"%d" % (forwards - 1)))
+    if passage.trusted and passage.peer is not None:
+        forwarded = b", ".join((*(value for name, value in looked_at if name == b"forwarded"), forwarded))
+        bare = [value for name, value in looked_at if name == b"x-forwarded-for"]
+        if bare:  # bare addresses, without brackets (F-5)
+            lines.append((b"x-forwarded-for", b", ".join((*bare, passage.peer.encode("ascii")))))
+    return lines, via, forwarded
 
 
 def _passes(name: bytes, value: bytes, passage: Passage) -> bool:
-    if name in HOP_BY_HOP or name in _REPLACED:
+    """Whether a field that needed a second look goes on as it came."""
+    if name in HOP_BY_HOP or name in _REPLACED or name in _REWRITTEN:
         return False
     if name == b"expect":
         return value.strip().lower() != b"100-continue"  # the server in front of us has answered it (P-19)
-    if name in (b"traceparent", b"tracestate"):
+    if name in _TRACE:
         return passage.trace is None
-    if name in _FORWARDING or name.startswith(b"x-forwarded"):
-        return passage.trusted and passage.peer is not None and name not in _REWRITTEN
-    return True
-
-
-def _added(lines: Headers, via: list[bytes], passage: Passage) -> Headers:
-    believed = passage.trusted and passage.peer is not None
-    earlier = [value for name, value in lines if name == b"forwarded"] if believed else []
-    bare = [value for name, value in lines if name == b"x-forwarded-for"] if believed else []
-    forwards = max_forwards(lines)
-    return [
-        *([(b"max-forwards", b"%d" % (forwards - 1))] if forwards else []),
-        (b"via", b", ".join((*via, passage.received + b" " + passage.pseudonym))),
-        (b"forwarded", b", ".join((*earlier, forwarded_element(passage)))),
-        # bare addresses, without brackets (F-5)
-        *((b"x-forwarded-for", b", ".join((*bare, (passage.peer or "").encode("ascii")))),) * bool(bare),
-        (b"x-request-id", passage.request_id),
-        *(passage.trace or ()),
-    ]
+    return passage.trusted and passage.peer is not None
 
 
 def forwarded_element(passage: Passage) -> bytes:
     """Our element of ``Forwarded`` (F-1 to F-4). Without a ``peer`` neither the caller nor its Host is told (F-7)."""
-    proto = b"proto=" + passage.scheme.encode("ascii")
     if passage.peer is None:
-        return proto
-    return b"for=%b;host=%b;%b" % (_node(passage.peer), _quoted(passage.host), proto)
+        return b"proto=" + passage.scheme
+    return b"for=%b;host=%b;proto=%b" % (_node(passage.peer), _quoted(passage.host), passage.scheme)
 
 
 def _node(address: str) -> bytes:
-    address = address.partition("%")[0]  # a zone means nothing elsewhere
     if not address:
         return b"unknown"
-    # an IPv6 node is bracketed and, because of its colons, quoted (F-3)
-    return b'"[%b]"' % address.encode("ascii") if ":" in address else address.encode("ascii")
+    if ":" not in address:
+        return address.encode("ascii")
+    # an IPv6 node is bracketed and, because of its colons, quoted (F-3); a zone means nothing elsewhere
+    return b'"[%b]"' % address.partition("%")[0].encode("ascii")
 
 
 def _quoted(value: bytes) -> bytes:
-    return b'"' + value.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
+    if b'"' in value or b"\\" in value:
+        value = value.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    return b'"%b"' % value
 
 
 def max_forwards(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
@@ -139,33 +162,38 @@ def _received_by(via: list[bytes]) -> set[bytes]:
 
 
 def _named_by_connection(lines: Headers) -> set[bytes]:
-    values = (value for name, value in lines if name == b"connection")
-    return {option.strip().lower() for value in values for option in value.split(b",")}
-
-
-def _refuse_illegal(lines: Headers) -> None:
-    if any(octet in value for _, value in lines for octet in _ILLEGAL):
-        raise GatewayError("bad-request", "a header value holds CR, LF or NUL")
+    values = [value.lower() for name, value in lines if name == b"connection"]
+    if len(values) == 1 and values[0] in _HARMLESS:
+        return set()
+    return {option.strip() for value in values for option in value.split(b",")}
 
 
 def inbound_response(status: int, headers: Iterable[tuple[bytes, bytes]], *, pseudonym: bytes, now_s: int) -> Headers:
-    """The field lines to pass to the caller. Raises ``TransportError`` ``upstream-protocol`` for an illegal value.
+    """The field lines to pass to the caller; names come in lower case.
 
     The limit fields of an upstream never pass as they are: ``RateLimit*`` is dropped, ``Retry-After``
     follows RULINGS 14. Framing stays the server's: ``Content-Length`` passes where a body may.
     """
-    lines = [(name.lower(), value) for name, value in headers]
-    if any(octet in value for _, value in lines for octet in _ILLEGAL):
-        raise TransportError("upstream-protocol", proxy_error="http_protocol_error", phase="upstream_wait", sent=True)
-    dropped = _named_by_connection(lines) | HOP_BY_HOP | {b"via", b"retry-after"}
-    if status in _BODILESS:
-        dropped.add(b"content-length")  # P-22, P-23; one server would wait for the announced body
-    kept = [(name, value) for name, value in lines if name not in dropped and not name.startswith(b"ratelimit")]
-    via = [value for name, value in lines if name == b"via"]
-    kept.append((b"via", b", ".join((*via, b"1.1 " + pseudonym))))
-    wait_s = retry_after_s(status, lines, now_s)
-    if wait_s is not None:
-        kept.append((b"retry-after", b"%d" % wait_s))
+    kept: Headers = []
+    held: Headers = []
+    for pair in headers:
+        name = pair[0]
+        if name in _NOT_PASSED:
+            held.append(pair)
+        elif not name.startswith(b"ratelimit"):
+            kept.append(pair)
+    if status in _BODILESS:  # P-22, P-23; one server would wait for the announced body
+        kept = [pair for pair in kept if pair[0] != b"content-length"]
+    via = b"1.1 " + pseudonym
+    if held:
+        named = _named_by_connection(held)
+        kept = [pair for pair in kept if pair[0] not in named] if named else kept
+        via = b", ".join((*(value for name, value in held if name == b"via"), via))
+    kept.append((b"via", via))
+    if status >= 300 and (held or status == 429):
+        wait_s = retry_after_s(status, held, now_s)
+        if wait_s is not None:
+            kept.append((b"retry-after", b"%d" % wait_s))
     return kept
 
 

@@ -98,15 +98,19 @@ class Lease:
         self.renew_at_us = renew_at_us
 
 
+NOT_ASKED = -1
+
+
 class Decision:
     """The one answer of a store: what it says of a call that passed; ``Refusal`` is the other case.
 
     ``readings`` stand in the order of ``demand.charges``; ``free_slots`` in the order of ``demand.slots``,
     after the decision. ``shadow_refused`` names the shadow limits that would have refused. ``wall_us`` is the
-    civil time of the decision, which its resets count from.
+    civil time of the decision, which its resets count from. ``tightest`` is what ``fields`` found, once it was
+    asked: the index of a charge, None when there is none.
     """
 
-    __slots__ = ("demand", "free_slots", "lease", "readings", "shadow_refused", "wall_us")
+    __slots__ = ("demand", "free_slots", "lease", "readings", "shadow_refused", "tightest", "wall_us")
 
     allowed = True
     waits_us: tuple[int, ...] = ()
@@ -126,6 +130,7 @@ class Decision:
         self.free_slots = free_slots
         self.lease = lease
         self.shadow_refused: tuple[str, ...] = ()
+        self.tightest: int | None = NOT_ASKED
 
     @property
     def refused_by(self) -> tuple[str, ...]:

@@ -6,8 +6,7 @@ pose as vendors' (O10) needs a whole minute and is not done here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from policies.errors import ERRORS
 from policies.exchange import Outcome
@@ -24,8 +23,7 @@ OWNER_CAUSES: dict[str | None, tuple[Verdict, str]] = {
 """O9: managed or undeclared upstreams are ours."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Class:
+class Class(NamedTuple):
     """``verdict`` and its ``cause``, one of the closed set of spec section 14."""
 
     verdict: Verdict
@@ -34,8 +32,7 @@ class Class:
 
 def classify(outcome: Outcome, *, client_patience_us: int = CLIENT_PATIENCE_US) -> Class:
     """The class of one finished request."""
-    verdict, cause = _classified(outcome, client_patience_us)
-    return Class(verdict=verdict, cause=cause)
+    return Class(*_classified(outcome, client_patience_us))
 
 
 def _classified(outcome: Outcome, patience_us: int) -> tuple[Verdict, str]:

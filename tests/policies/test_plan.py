@@ -104,7 +104,7 @@ def test_a_cost_that_can_never_fit_is_named_unless_the_limit_is_a_shadow(limit: 
 
 def test_a_tenants_upstream_headers_replace_the_upstreams_by_name() -> None:
     tenant = Tenant(id="a", tier="t", upstream_headers={"u": ((b"authorization", b"theirs"),)})
-    assert plan(tenant, policy()).upstream_headers == ((b"x-app", b"tiergate"), (b"authorization", b"theirs"))
+    assert plan(tenant, policy()).onward.headers == ((b"x-app", b"tiergate"), (b"authorization", b"theirs"))
 
 
 def test_a_route_for_other_tiers_is_not_allowed() -> None:

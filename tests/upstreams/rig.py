@@ -14,7 +14,7 @@ from policies.errors import GatewayError
 from policies.exchange import Exchange
 from policies.model import Auth, Owner, PolicySet, Pool, Route, Server, Tier, Timeouts, Tls, Upstream
 from policies.paths import canonical
-from policies.plan import Plan
+from policies.plan import Plan, compile_onward
 from policies.snapshot import Snapshot
 from tests.wire.harness import ServerName, serve_app
 from upstreams.forward import Forwarder
@@ -54,7 +54,8 @@ def plan_for(origin: Upstream, *, strip: str | None = None, headers: tuple[tuple
     route = Route(name="r", path="/{rest:path}", methods=None, upstream=origin.name, group="g", strip=strip)
     return Plan(
         tier=Tier(name="t", limits=()), route=route, upstream=origin, demand=Demand((), ()), policy_field=b"",
-        names=(), structured=True, triple=True, unix_reset=False, upstream_headers=headers, allowed=True,
+        names=(), structured=True, triple=True, unix_reset=False, onward=compile_onward(origin, route, headers),
+        allowed=True,
     )  # fmt: skip
 
 

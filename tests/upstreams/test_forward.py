@@ -13,6 +13,7 @@ from gateway.mock_upstream import MockUpstream, dialects, octets, script_of, sec
 from policies.errors import GatewayError
 from policies.exchange import Exchange
 from policies.model import Owner, Pool, Route, Timeouts, Tls
+from policies.plan import compile_onward
 from tests.upstreams.rig import MS, SystemClock, front, fronted, plan_for, upstream
 from tests.wire.harness import SERVERS, ServerName, free_port, raw_exchange, status_of
 from upstreams.forward import Forwarder, upstream_target
@@ -80,7 +81,7 @@ def test_the_target_is_base_path_and_path_without_strip(
     base: str, strip: str | None, target: bytes, query: bytes, sent: bytes
 ) -> None:
     route = Route(name="r", path="/", methods=None, upstream="u", group="g", strip=strip)
-    assert upstream_target(upstream(1, base_path=base), route, target, query) == sent
+    assert upstream_target(compile_onward(upstream(1, base_path=base), route, ()), target, query) == sent
 
 
 @both
