@@ -121,7 +121,7 @@ class OtelSpans:
         try:
             if exchange.sampled:
                 self._write(exchange, with_client=True)
-            elif exchange.error_code is not None and self._may_keep():
+            elif exchange.error_code is not None and self._may_keep(exchange.started_us // 1_000_000):
                 self._write(exchange, with_client=False)
         except Exception:
             log.exception("a span was not written")
@@ -130,8 +130,7 @@ class OtelSpans:
         """Flush what is buffered; bounded by the exporter's own timeout."""
         self._provider.shutdown()
 
-    def _may_keep(self) -> bool:
-        second = self._clock.steady_us() // 1_000_000
+    def _may_keep(self, second: int) -> bool:
         if second != self._second:
             self._second, self._kept = second, 0
         self._kept += 1

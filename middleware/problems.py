@@ -7,11 +7,12 @@ error goes on outward, so that the server breaks the message off and nobody take
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from policies.errors import GatewayError
 from policies.exchange import SCOPE_KEY, Exchange
@@ -25,6 +26,8 @@ log = logging.getLogger("tiergate.problems")
 
 JSON = b"application/json"
 PROBLEM = b"application/problem+json"
+NO_STORE = (b"cache-control", b"no-store")
+VARY = (b"vary", b"accept")
 _QUALITY = re.compile(rb"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 DEFAULT_BASE = Server().problems_base
 
@@ -42,26 +45,25 @@ class Problems:
         exchange: Exchange = scope[SCOPE_KEY]
         try:
             await self.app(scope, receive, send)
-            return
         except asyncio.CancelledError:
             # Only a drain that has run out of time cancels a request; whoever waits is told so, then it ends.
             if not (exchange.head_sent or exchange.client_gone):
                 await self._answer(exchange, GatewayError("draining", retry_after_s=1), scope, send)
             raise
-        except GatewayError as raised:
-            error = raised
+        except GatewayError as error:
+            await self._answer(exchange, error, scope, send)
         except Exception as unknown:
             log.exception("request %s failed", exchange.request_id)
-            error = GatewayError("internal", cause_text=f"{type(unknown).__name__}: {unknown}")
-            error.__cause__ = unknown
-        if exchange.head_sent:
-            _note(exchange, error)
-            raise error
-        await self._answer(exchange, error, scope, send)
+            internal = GatewayError("internal", cause_text=f"{type(unknown).__name__}: {unknown}")
+            internal.__cause__ = unknown
+            await self._answer(exchange, internal, scope, send)
 
     async def _answer(self, exchange: Exchange, error: GatewayError, scope: Scope, send: Send) -> None:
+        """Say it while it can be said; after the head the error goes on outward."""
         _note(exchange, error)
-        body = encoded(members(exchange, error))
+        if exchange.head_sent:
+            raise error
+        body = orjson.dumps(members(exchange, error))
         head = headers(exchange, error, scope["headers"], len(body))
         await send({"type": "http.response.start", "status": error.type.status, "headers": head})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
@@ -78,23 +80,24 @@ def _note(exchange: Exchange, error: GatewayError) -> None:
         exchange.retry_after_s = error.retry_after_s
 
 
-def encoded(value: dict[str, Any]) -> bytes:
-    """Compact JSON; errors are rare enough for the standard library."""
-    return json.dumps(value, separators=(", ", ": "), ensure_ascii=True).encode("ascii")
-
-
 def members(exchange: Exchange, error: GatewayError) -> dict[str, Any]:
     """The body's object: the fixed members of DESIGN §5 together with those of RFC 9457."""
     base = exchange.snapshot.policy.server.problems_base if exchange.snapshot is not None else DEFAULT_BASE
-    body: dict[str, Any] = {"error": error.type.word, "source": error.type.source}
+    kind = error.type
+    body: dict[str, Any] = {"error": kind.word, "source": kind.source}
     if error.retry_after_s is not None:
-        body |= {"provider": None, "retry_after_seconds": error.retry_after_s, "estimated": error.estimated}
-    body |= {"type": error.type.type_uri(base), "title": error.type.title, "status": error.type.status}
+        body["provider"] = None
+        body["retry_after_seconds"] = error.retry_after_s
+        body["estimated"] = error.estimated
+    body["type"] = kind.type_uri(base)
+    body["title"] = kind.title
+    body["status"] = kind.status
     if error.detail:
         body["detail"] = error.detail
     if error.violated:
-        body["violated-policies"] = list(error.violated)
-    return body | {"request_id": exchange.request_id}
+        body["violated-policies"] = error.violated
+    body["request_id"] = exchange.request_id
+    return body
 
 
 def headers(
@@ -107,15 +110,15 @@ def headers(
         fields.append((b"retry-after-ms", b"%d" % (error.retry_after_ms or error.retry_after_s * 1000)))
     if exchange.plan is not None and exchange.decision is not None:
         fields += render(exchange.plan, exchange.decision)
-    proxy = f"; error={error.proxy_error}" if error.proxy_error else ""
-    return [
-        *fields,
-        (b"proxy-status", f"tiergate{proxy}".encode("ascii")),
-        (b"cache-control", b"no-store"),
-        (b"vary", b"accept"),
+    proxy = b"tiergate; error=%b" % error.proxy_error.encode("ascii") if error.proxy_error else b"tiergate"
+    fields += (
+        (b"proxy-status", proxy),
+        NO_STORE,
+        VARY,
         (b"content-type", PROBLEM if prefers_problem(asked) else JSON),
         (b"content-length", b"%d" % length),
-    ]
+    )
+    return fields
 
 
 def prefers_problem(asked: Iterable[tuple[bytes, bytes]]) -> bool:
@@ -123,7 +126,10 @@ def prefers_problem(asked: Iterable[tuple[bytes, bytes]]) -> bool:
 
     At equal rank the more exactly named one wins, and plain JSON when both are named alike.
     """
-    accept = b",".join(value for name, value in asked if name == b"accept").lower()
+    accept = b""
+    for name, value in asked:
+        if name == b"accept":
+            accept = b"%b,%b" % (accept, value.lower()) if accept else value.lower()
     if PROBLEM not in accept:
         return False
     ranges = [_range(part) for part in accept.split(b",")]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from policies.admission.decision import Decision, Demand, Lease, Refusal, State, Taken
+from policies.admission.decision import Decision, Demand, Lease, Reading, Refusal, State, Taken
 from policies.admission.limits import is_idle
 
 
@@ -77,16 +77,15 @@ class Book:
 
     def _refusal(self, account: str, demand: Demand, now_us: int, wall_us: int) -> Refusal:
         states = self._states.get(account, {})
-        held = [(charge, states.get(charge.key)) for charge in demand.charges]
-        free = self._free_slots(account, demand, now_us)
-        return Refusal(
-            demand,
-            [charge.read(state, now_us, wall_us) for charge, state in held],
-            wall_us,
-            tuple(max(0, slots) for slots in free),
-            waits_us=tuple(charge.wait_us(state, now_us, wall_us) for charge, state in held),
-            full_slots=tuple(s.limit.name for s, slots in zip(demand.slots, free, strict=True) if slots <= 0),
-        )
+        readings: list[Reading] = []
+        waits = []
+        for charge in demand.charges:
+            state = states.get(charge.key)
+            readings.append(charge.read(state, now_us, wall_us))
+            waits.append(charge.wait_us(state, now_us, wall_us))
+        free = self._free_slots(account, demand, now_us) if demand.slots else ()
+        full = tuple([slot.limit.name for slot, left in zip(demand.slots, free, strict=True) if left <= 0])
+        return Refusal(demand, readings, wall_us, tuple([max(0, left) for left in free]), tuple(waits), full)
 
     def _free_slots(self, account: str, demand: Demand, now_us: int) -> tuple[int, ...]:
         """Free slots of each concurrency limit.

@@ -115,6 +115,8 @@ class Decision:
     allowed = True
     waits_us: tuple[int, ...] = ()
     full_slots: tuple[str, ...] = ()
+    refused_by: tuple[str, ...] = ()
+    longest_wait_us = 0
 
     def __init__(
         self,
@@ -132,26 +134,16 @@ class Decision:
         self.shadow_refused: tuple[str, ...] = ()
         self.tightest: int | None = NOT_ASKED
 
-    @property
-    def refused_by(self) -> tuple[str, ...]:
-        """Names of every limit that refused, rates and quotas first."""
-        rates = (c.limit.name for c, wait in zip(self.demand.charges, self.waits_us, strict=False) if wait)
-        return (*rates, *self.full_slots)
-
-    @property
-    def longest_wait_us(self) -> int:
-        """The longest wait of the refusing limits; 0 when only concurrency refused, whose wait is unknown."""
-        return max(self.waits_us, default=0)
-
 
 class Refusal(Decision):
     """A call that was charged nothing.
 
-    ``waits_us`` gives the exact wait of each charge, 0 for those that fit; ``full_slots`` names the
-    concurrency limits that refused.
+    ``waits_us`` gives the exact wait of each charge, 0 for those that fit; ``longest_wait_us`` is 0 when only
+    concurrency refused, whose wait is unknown. ``refused_by`` names every limit that refused, rates and quotas
+    first, ``full_slots`` those for concurrency.
     """
 
-    __slots__ = ("full_slots", "waits_us")
+    __slots__ = ("full_slots", "longest_wait_us", "refused_by", "waits_us")
 
     allowed = False
 
@@ -167,3 +159,8 @@ class Refusal(Decision):
         super().__init__(demand, readings, wall_us, free_slots)
         self.waits_us = waits_us
         self.full_slots = full_slots
+        self.longest_wait_us = max(waits_us, default=0)
+        self.refused_by = full_slots
+        if self.longest_wait_us:
+            rates = [charge.limit.name for charge, wait in zip(demand.charges, waits_us, strict=True) if wait]
+            self.refused_by = (*rates, *full_slots)
