@@ -121,15 +121,15 @@ class Tenancy:
         if presented.nothing:
             _nobody(exchange, rules, optional=optional)
         else:
-            now_us = self._clock.steady_us()
-            address = partition(exchange.client_address)
-            self._refuse_blocked(address, now_us)
+            if self._failures:
+                self._refuse_blocked(exchange)
             try:
                 identity = await self._owner(snapshot, presented)
             except GatewayError as error:
                 if error.code == "unauthenticated":
+                    address = partition(exchange.client_address)
                     if address:
-                        self._failures.charge(address, now_us)
+                        self._failures.charge(address, self._clock.steady_us())
                     error.headers = (*error.headers, rules.challenge)
                 raise
             exchange.tenant = identity.tenant
@@ -137,9 +137,10 @@ class Tenancy:
             exchange.credential_id = identity.credential_id
         exchange.phase = "queue"
 
-    def _refuse_blocked(self, address: str, now_us: int) -> None:
+    def _refuse_blocked(self, exchange: Exchange) -> None:
         """Raises ``credential-failures``. Callers of unknown address (a unix socket) share no budget."""
-        wait_us = self._failures.wait_us(address, now_us) if address else 0
+        address = partition(exchange.client_address)
+        wait_us = self._failures.wait_us(address, self._clock.steady_us()) if address else 0
         if wait_us:
             raise GatewayError(
                 "credential-failures",

@@ -188,9 +188,7 @@ class _Call:
         exchange.upstream_head_us = self._clock.steady_us()
         exchange.upstream_status = answer.status
         exchange.phase = "upstream_body"
-        headers = inbound_response(
-            answer.status, answer.headers, pseudonym=pseudonym, now_s=self._clock.wall_us() // 1_000_000
-        )
+        headers = inbound_response(answer.status, answer.headers, pseudonym=pseudonym, wall_us=self._clock.wall_us)
         exchange.origin = "upstream"
         if answer.status in (429, 503):
             exchange.source = "upstream"

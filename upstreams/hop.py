@@ -6,7 +6,7 @@ RFC 9110 7.6 (rules P-1 to P-35 of spec http.md), RFC 7239 (F-1 to F-7), RULINGS
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
@@ -168,8 +168,10 @@ def _named_by_connection(lines: Headers) -> set[bytes]:
     return {option.strip() for value in values for option in value.split(b",")}
 
 
-def inbound_response(status: int, headers: Iterable[tuple[bytes, bytes]], *, pseudonym: bytes, now_s: int) -> Headers:
-    """The field lines to pass to the caller; names come in lower case.
+def inbound_response(
+    status: int, headers: Iterable[tuple[bytes, bytes]], *, pseudonym: bytes, wall_us: Callable[[], int]
+) -> Headers:
+    """The field lines to pass to the caller; names come in lower case. ``wall_us`` is asked for dates only.
 
     The limit fields of an upstream never pass as they are: ``RateLimit*`` is dropped, ``Retry-After``
     follows RULINGS 14. Framing stays the server's: ``Content-Length`` passes where a body may.
@@ -191,7 +193,7 @@ def inbound_response(status: int, headers: Iterable[tuple[bytes, bytes]], *, pse
         via = b", ".join((*(value for name, value in held if name == b"via"), via))
     kept.append((b"via", via))
     if status >= 300 and (held or status == 429):
-        wait_s = retry_after_s(status, held, now_s)
+        wait_s = retry_after_s(status, held, wall_us() // 1_000_000)
         if wait_s is not None:
             kept.append((b"retry-after", b"%d" % wait_s))
     return kept

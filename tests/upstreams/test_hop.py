@@ -28,6 +28,11 @@ PLAIN = Passage(
 TRUSTED = replace(PLAIN, trusted=True)
 NOW_S = 1_790_000_000  # Mon, 21 Sep 2026 14:13:20 GMT
 
+
+def wall_us() -> int:
+    return NOW_S * 1_000_000
+
+
 ABA = [(b"a", b"1"), (b"b", b"2"), (b"a", b"3")]
 OURS = {b"host", b"via", b"forwarded", b"x-request-id"}
 
@@ -183,12 +188,12 @@ def test_max_forwards_counts_down_p11(limit: bytes, sent: list[bytes]) -> None:
 def test_only_end_to_end_fields_come_back(
     rule: str, status: int, lines: list[tuple[bytes, bytes]], passes: list[tuple[bytes, bytes]]
 ) -> None:
-    passed = inbound_response(status, lines, pseudonym=b"g", now_s=NOW_S)
+    passed = inbound_response(status, lines, pseudonym=b"g", wall_us=wall_us)
     assert [pair for pair in passed if pair[0] != b"via"] == passes, rule
 
 
 def test_via_is_appended_to_the_answer() -> None:
-    assert (b"via", b"1.1 x, 1.1 g") in inbound_response(200, [(b"via", b"1.1 x")], pseudonym=b"g", now_s=NOW_S)
+    assert (b"via", b"1.1 x, 1.1 g") in inbound_response(200, [(b"via", b"1.1 x")], pseudonym=b"g", wall_us=wall_us)
 
 
 @pytest.mark.parametrize(
@@ -219,5 +224,5 @@ def test_via_is_appended_to_the_answer() -> None:
     ],
 )
 def test_retry_after_is_an_integer_or_absent(status: int, stated: list[bytes], emitted: list[bytes]) -> None:
-    passed = inbound_response(status, [(b"retry-after", text) for text in stated], pseudonym=b"g", now_s=NOW_S)
+    passed = inbound_response(status, [(b"retry-after", text) for text in stated], pseudonym=b"g", wall_us=wall_us)
     assert value(passed, b"retry-after") == emitted
