@@ -90,7 +90,7 @@ def untrusted(cause: BaseException | None) -> TransportError:
     """A failed TLS handshake."""
     if isinstance(cause, ssl.SSLCertVerificationError):
         word = "tls_certificate_error"
-    elif isinstance(cause, ssl.SSLError) and "ALERT" in (cause.reason or ""):
+    elif isinstance(cause, ssl.SSLError) and "ALERT" in str(cause):
         word = "tls_alert_received"
     else:
         word = "tls_protocol_error"

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 import ssl
 from collections import deque
 
 from policies.model import Upstream
 from upstreams.egress import addresses, refused, too_slow, untrusted
-from upstreams.http1_connection import Answer, Connection, Deadlines
+from upstreams.http1_answer import Answer
+from upstreams.http1_connection import Connection, Deadlines
 from upstreams.tls import usable
 from upstreams.transport import TransportError, UpstreamRequest, repeatable
 
@@ -23,6 +25,10 @@ IDLE_KEPT_S = 30.0
 SWEEP_S = 0.05
 IDLE_SWEEP_S = 1.0
 LAST_CHUNK = b"0\r\n\r\n"
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_NAMES: set[bytes] = set()
+"""Field names that were found to be tokens; bounded, because callers choose them."""
+NAMES_KEPT = 4_096
 
 
 class Http1Transport:
@@ -53,15 +59,17 @@ class Http1Transport:
         # Nothing is asked of the upstream before the caller has begun to send what it announced.
         part = None if request.body is None else await anext(request.body, None)
         upload = _Upload(request, part)
+        if upload.whole:
+            await upload.end()
         total_at = asyncio.get_running_loop().time() + self._total_s
-        reused = self._ready()
+        connection = self._ready() or await self._slot()
         try:
-            return await self._call(reused or await self._slot(), request.method, head, upload, total_at)
+            return await self._call(connection, request.method, head, upload, total_at)
         except TransportError as error:
-            stale = reused is not None and not reused.heard and error.proxy_error == "connection_terminated"
+            stale = connection.used and not connection.heard and error.proxy_error == "connection_terminated"
             if not (stale and repeatable(request)):
                 raise
-        return await self._call(await self._slot(), request.method, head, upload, total_at)
+        return await self._call(await self._fresh(), request.method, head, upload, total_at)
 
     async def aclose(self) -> None:
         """Close every connection, whatever still uses it."""
@@ -71,7 +79,9 @@ class Http1Transport:
         for waiter in self._queue:
             waiter.refuse()
         for connection in [*self._members]:
-            connection.abort()
+            connection.fail(
+                TransportError("draining", proxy_error="connection_terminated", phase="upstream_wait", sent=True)
+            )
         await asyncio.sleep(0)  # lets the loop drop the sockets
 
     async def _call(
@@ -110,6 +120,15 @@ class Http1Transport:
             self._open += 1
             return await self._dialled()
         return await self._queued() or await self._dialled()
+
+    async def _fresh(self) -> Connection:
+        """A connection that has carried no call yet."""
+        connection = await self._slot()
+        if not connection.used:
+            return connection
+        self._members.discard(connection)  # its slot goes to the new one
+        connection.abort()
+        return await self._dialled()
 
     async def _queued(self) -> Connection | None:
         """Wait in line for a connection, or for the right to make one (None)."""
@@ -255,6 +274,12 @@ class _Upload:
         if part is None and self._left:
             raise unsendable("the body is shorter than announced")
 
+    async def end(self) -> None:
+        """See that nothing follows what was announced: no request is complete upstream that was not one here."""
+        if self._body is not None and not self._chunked:
+            async for part in self._body:
+                self._framed(part)
+
     async def beside(self, connection: Connection, answer: Answer) -> None:
         """Send the rest while the answer may already come."""
         task = asyncio.get_running_loop().create_task(self._rest(connection))
@@ -270,15 +295,18 @@ class _Upload:
         try:
             assert self._body is not None  # noqa: S101 - else the first part was all
             async for part in self._body:
-                if part:
-                    await connection.send(self._framed(part))
-                if not (self._chunked or self._left):
-                    connection.sent()
+                framed = self._framed(part)
+                if self._chunked or self._left:
+                    await connection.send(framed)
+                    continue
+                await self.end()
+                await connection.send(framed)
+                connection.sent()
+                return
             if self._left:
                 raise unsendable("the body is shorter than announced")
-            if self._chunked:
-                await connection.send(LAST_CHUNK)
-                connection.sent()
+            await connection.send(LAST_CHUNK)
+            connection.sent()
         except Exception as error:  # whatever the caller's body raises ends the call
             connection.fail(error)
 
@@ -317,16 +345,27 @@ async def _connected(found: list[str], port: int, until: float) -> socket.socket
 
 def head_of(request: UpstreamRequest) -> bytes:
     """The request's head as octets, framing included. Raises ``TransportError`` for what would split it."""
-    lines = [b"%b %b HTTP/1.1" % (request.method, request.target), *[b"%b: %b" % pair for pair in request.headers]]
+    lines = [b"%b %b HTTP/1.1" % (request.method, request.target)]
+    for name, value in request.headers:
+        if name not in _NAMES:
+            _learn(name)
+        lines.append(b"%b: %b" % (name, value))
     if request.content_length is not None:
         lines.append(b"content-length: %d" % request.content_length)
     elif request.body is not None:
         lines.append(b"transfer-encoding: chunked")
     head = b"\r\n".join((*lines, b"", b""))
     ends = len(lines) + 1
-    if head.count(b"\n") != ends or head.count(b"\r") != ends or b"\0" in head:
-        raise unsendable("CR, LF or NUL in the request's head")
+    if head.count(b"\n") != ends or head.count(b"\r") != ends or b"\0" in head or lines[0].count(b" ") != 2:
+        raise unsendable("what a caller sent would become a second line or request")
     return head
+
+
+def _learn(name: bytes) -> None:
+    if not _TOKEN.fullmatch(name):
+        raise unsendable("a field name that is no token")
+    if len(_NAMES) < NAMES_KEPT:
+        _NAMES.add(name)
 
 
 def unsendable(text: str) -> TransportError:

@@ -8,26 +8,27 @@ repeats a request or knows a policy: that is ``http1``. Times are seconds of the
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Callable
+import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import httptools
 
 from policies.errors import Phase
+from upstreams.egress import untrusted
+from upstreams.http1_answer import Answer
 from upstreams.transport import Headers, TransportError
 
 LARGEST_HEAD = 65_536
 MOST_FIELDS = 100
 LARGEST_SILENCE = 65_536
 """Octets of a body in a row that are no content: chunk extensions and trailers."""
-READ_AHEAD = 262_144
-"""Content kept for a caller that reads slowly before the upstream has to wait."""
 NEVER = float("inf")
 VERSIONS = frozenset(("1.1", "1.0"))
 OPENING = b"HTTP/"
-_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+_FRAMING = frozenset((b"content-length", b"transfer-encoding", b"connection"))
+BLANKS = b" \t"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,93 +42,6 @@ class Deadlines:
 
 class _Fault(Exception):
     """The answer breaks RFC 9112 in a way that the parser lets pass."""
-
-
-class Answer:
-    """``upstreams.transport.UpstreamResponse`` on a ``Connection``; before ``head`` is done, the call itself."""
-
-    __slots__ = (
-        "_chunks", "_connection", "_error", "_held", "_more", "complete", "content", "head", "headers", "method",
-        "status",
-    )  # fmt: skip
-
-    def __init__(self, connection: Connection, method: bytes, head: asyncio.Future[None]) -> None:
-        self.method = method
-        self.head = head
-        self.status = 0
-        self.headers: Headers = []
-        self.content: bytes | None = None
-        self.complete = False
-        self._connection = connection
-        self._chunks: deque[bytes] = deque()
-        self._held = 0
-        self._more: asyncio.Future[None] | None = None
-        self._error: BaseException | None = None
-
-    async def body(self) -> AsyncIterator[bytes]:
-        """The content, still encoded. Raises ``TransportError`` when it is cut short or too slow."""
-        while True:
-            while self._chunks:
-                chunk = self._chunks.popleft()
-                self._held -= len(chunk)
-                if self._held < READ_AHEAD // 2:
-                    self._connection.resume()
-                yield chunk
-            if self._error is not None:
-                raise self._error
-            if self.complete:
-                return
-            await self._arrival()
-
-    def abandon(self) -> None:
-        """Nobody waits for the head any more."""
-        if not self.head.cancel() and not self.head.cancelled():
-            self.head.exception()  # seen, so that it is not reported as lost
-        self._connection.abort()
-
-    async def aclose(self) -> None:
-        """End the connection unless the answer is whole; with a whole one it has been given back already."""
-        if not self.complete:
-            self._connection.abort()
-
-    @property
-    def full(self) -> bool:
-        return self._held > READ_AHEAD
-
-    def add(self, chunk: bytes) -> None:
-        self._chunks.append(chunk)
-        self._held += len(chunk)
-        self._wake()
-
-    def begin(self) -> None:
-        """The head is here, and perhaps everything."""
-        if not self.head.done():
-            if self.complete:
-                self.content = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-            self.head.set_result(None)
-
-    def finish(self) -> None:
-        self.complete = True
-        self._wake()
-
-    def fail(self, error: BaseException) -> None:
-        if not self.head.done():
-            self.head.set_exception(error)
-        elif self._error is None:
-            self._error = error
-            self._wake()
-
-    async def _arrival(self) -> None:
-        self._more = asyncio.get_running_loop().create_future()
-        self._connection.awaited()
-        try:
-            await self._more
-        finally:
-            self._more = None
-
-    def _wake(self) -> None:
-        if self._more is not None and not self._more.done():
-            self._more.set_result(None)
 
 
 class Connection(asyncio.Protocol):
@@ -151,8 +65,11 @@ class Connection(asyncio.Protocol):
         self._reading_paused = False
         self.born = self.idle_since = loop.time()
         self.expires = NEVER
+        self.used = False
         self.heard = False
         self.closed = False
+        self._ended: TransportError | None = None
+        self._phase: Phase = "upstream_wait"
 
     # The call's side
 
@@ -160,16 +77,16 @@ class Connection(asyncio.Protocol):
         """Send ``data``, the beginning of a request or, when ``whole``, all of it; the answer's head is a future."""
         answer = self._answer = Answer(self, method, self._loop.create_future())
         self._headers: Headers = []
-        self._phase: Phase = "upstream_wait"
+        self._phase = "upstream_wait"
         self._deadlines = deadlines
         self._total_at = total_at
         self._head_size = 0
-        self._silence = 0
+        self._silence = self._trailers = 0
         self._sent_whole = self.heard = self._interim = self._surplus = self._keep = False
-        self._sized = self._chunked = self._until_close = False
+        self._sized = self._chunked = self._closing = self._until_close = False
         self.expires = total_at
         if self.closed:
-            answer.fail(self._error("upstream-protocol", "connection_terminated", "closed by the upstream"))
+            answer.fail(self._ended or self._error("upstream-protocol", "connection_terminated", "closed"))
             return answer
         self._transport.write(data)
         if whole:
@@ -241,9 +158,14 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         answer = self._answer
         if answer is None:
-            self.abort()  # nobody asked (RULINGS 17)
+            # Whatever it is, nobody asked (RULINGS 17).
+            self._ended = self._error("upstream-protocol", "http_protocol_error", "an answer to nothing")
+            self.abort()
             return
-        self.heard = True
+        if not self.heard:
+            self.heard = True
+            if not self._sent_whole:
+                self.expires = min(self._total_at, self._loop.time() + self._deadlines.first_byte)
         try:
             if answer.status:
                 self._read_body(answer, data)
@@ -255,17 +177,19 @@ class Connection(asyncio.Protocol):
                 return
             self._surplus = True
         if answer.complete:
+            self._surplus = self._surplus or self._trails(data, answer)
             self._end(answer)
         elif answer.status:
             self._go_on(answer)
 
     def eof_received(self) -> None:
         answer = self._answer
-        if answer is not None and answer.status and self._until_close:
+        cut = None if self._closed_properly() else ssl.SSLEOFError("the TLS stream ended without notice")
+        if answer is not None and answer.status and self._until_close and cut is None:
             answer.finish()
             self._end(answer)
         else:
-            self._cut(None)
+            self._cut(cut)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._cut(error)
@@ -289,13 +213,16 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._phase == "upstream_body":
-            return  # trailers are not passed on (P-16)
-        name = name.lower()
+            self._trailer(len(name) + len(value))
+            return
+        name, raw, value = name.lower(), value, value.rstrip(BLANKS)
         self._headers.append((name, value))
         if name in _FRAMING:
             if name == b"content-length":
                 self._sized = True
-            elif self._chunked or value.lower() != b"chunked":
+            elif name == b"connection":
+                self._closing = self._closing or b"close" in [option.strip() for option in value.lower().split(b",")]
+            elif self._chunked or raw.lower() != b"chunked":  # the parser takes no other for it
                 raise _Fault("a transfer coding other than one final chunked")
             else:
                 self._chunked = True
@@ -319,10 +246,14 @@ class Connection(asyncio.Protocol):
         answer.status, answer.headers = status, self._headers
         self._phase = "upstream_body"
         if answer.method == b"HEAD":
-            self._keep = version == "1.1" and not _closes(self._headers)
+            self._keep = version == "1.1"
             answer.finish()
         elif not (self._sized or self._chunked) and status not in (204, 304):
             self._until_close = True
+
+    def on_status(self, reason: bytes) -> None:
+        if b"\0" in reason:
+            raise _Fault("NUL in the reason phrase")
 
     def on_body(self, chunk: bytes) -> None:
         answer = self._answer
@@ -341,6 +272,19 @@ class Connection(asyncio.Protocol):
             answer.finish()
 
     # Steps
+
+    def _trails(self, data: bytes, answer: Answer) -> bool:
+        """Whether a line end follows the answer, which the parser skips without a word."""
+        if self._sized and answer.last:
+            return not data.endswith(answer.last)
+        return data.endswith(b"\r\n\r\n\r\n")
+
+    def _trailer(self, size: int) -> None:
+        """Trailers are not passed on (P-16), and not read for ever."""
+        self._silence += size
+        self._trailers += 1
+        if self._silence > LARGEST_SILENCE or self._trailers > MOST_FIELDS:
+            raise _Fault("trailers without an end")
 
     def _read_head(self, answer: Answer, data: bytes) -> None:
         if self._head_size < len(OPENING):
@@ -368,7 +312,7 @@ class Connection(asyncio.Protocol):
         if status == 101:
             raise _Fault("a switch of protocols that nobody asked for")
         self._interim = True
-        self._sized = self._chunked = False
+        self._sized = self._chunked = self._closing = False
 
     def _go_on(self, answer: Answer) -> None:
         """The head is here and the content still coming."""
@@ -386,29 +330,44 @@ class Connection(asyncio.Protocol):
         answer.begin()
         self._answer = None
         self.expires = NEVER
-        if not self._keep or self._surplus or not self._sent_whole or self.closed:
+        self.used = True
+        if not self._keep or self._closing or self._surplus or not self._sent_whole or self.closed:
             self.abort()
             return
         if answer.method == b"HEAD":
-            self._parser = httptools.HttpResponseParser(self)  # the old one may expect the content it announced
+            self._parser = httptools.HttpResponseParser(self)  # the old one may expect the content that was announced
         self.resume()
         self.idle_since = self._loop.time()
         self._freed(self)
 
     def _cut(self, error: Exception | None) -> None:
         """The upstream closed, or reset, before the answer was whole."""
-        if self._answer is not None:
-            incomplete = self._phase == "upstream_body" and error is None
-            word = "http_response_incomplete" if incomplete else "connection_terminated"
-            self._answer.fail(self._error("upstream-protocol", word, str(error or "closed by the upstream")))
-        self.abort()
+        if not self.closed:
+            self._ended = self._why_cut(error)
+            self.fail(self._ended)
+
+    def _why_cut(self, error: Exception | None) -> TransportError:
+        tls = isinstance(error, ssl.SSLError)
+        if tls and not (self.heard or self.used):
+            return untrusted(error)  # TLS 1.3 tells of an unwanted client certificate only now
+        incomplete = self._phase == "upstream_body" and (error is None or tls)
+        word = "http_response_incomplete" if incomplete else "connection_terminated"
+        return self._error("upstream-protocol", word, str(error or "closed by the upstream"))
+
+    def _closed_properly(self) -> bool:
+        """Whether the end of a TLS stream was announced: anybody can forge a bare end (RFC 8446 6.1)."""
+        tls = self._transport.get_extra_info("ssl_object")
+        if tls is None:
+            return True
+        try:
+            return not tls.read(1)
+        except ssl.SSLZeroReturnError:
+            return True
+        except ssl.SSLError:
+            return False
 
     def _error(self, code: str, word: str, text: str) -> TransportError:
         return TransportError(code, proxy_error=word, phase=self._phase, sent=True, text=text)
-
-
-def _closes(headers: Headers) -> bool:
-    return any(name == b"connection" and b"close" in value.lower() for name, value in headers)
 
 
 def _endless(headers: Headers) -> bool:
