@@ -61,7 +61,8 @@ class Answer:
         """Nobody waits for the head any more."""
         if not self.head.cancel() and not self.head.cancelled():
             self.head.exception()  # seen, so that it is not reported as lost
-        self._connection.abort()
+        if not self.complete:  # else the connection may carry another call by now
+            self._connection.abort()
 
     async def aclose(self) -> None:
         """End the connection unless the answer is whole; with a whole one it has been given back already."""

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import httpcore2
 
 from policies.model import Upstream
+from upstreams.http1_connection import LARGEST_HEAD, MOST_FIELDS
 from upstreams.httpx_failures import FOREIGN
 from upstreams.httpx_network import ATTEMPT, Attempt, Network
 from upstreams.tls import usable
@@ -101,6 +102,7 @@ class HttpxTransport:
         if problem is not None:
             await answer.discard()
             raise httpcore2.RemoteProtocolError(problem)
+        call.phase = "upstream_body"
         return answer
 
 
@@ -118,7 +120,6 @@ class HttpxAnswer:
         self._free: asyncio.Semaphore | None = free
         self._chunks: Any = None
         self._complete = False
-        call.phase = "upstream_body"
 
     async def body(self) -> AsyncIterator[bytes]:
         """The content, still encoded. Raises ``TransportError`` when it is cut short or too slow."""
@@ -159,6 +160,8 @@ class HttpxAnswer:
     async def _close(self, free: asyncio.Semaphore) -> None:
         try:
             with contextlib.suppress(httpcore2.NetworkError, RuntimeError):
+                if self._call.wire is not None:
+                    self._call.wire.spent = _octets_left(self._response)
                 if self._chunks is not None:
                     await self._chunks.aclose()
                 await self._response.aclose()
@@ -187,9 +190,23 @@ def _may_resend(request: UpstreamRequest, call: Attempt, error: Exception) -> bo
     return died and call.reused and not call.answered and repeatable(request)
 
 
+def _octets_left(response: httpcore2.Response) -> bool:
+    """Whether something follows the answer: the library would take it for the beginning of the next caller's.
+
+    Its parser is not for us to see; where it cannot be found, the connection is not used again.
+    """
+    try:
+        left: tuple[bytes, bool] = response.stream._stream._connection._h11_state.trailing_data  # type: ignore[union-attr]
+    except AttributeError:
+        return True
+    return left[0] != b""
+
+
 def framing_problem(response: httpcore2.Response) -> str | None:
     """What the library lets pass and RFC 9112 does not (6.1, 6.3); such an answer is never guessed at."""
     names = [name.lower() for name, _ in response.headers]
+    if len(names) > MOST_FIELDS or sum(len(name) + len(value) + 4 for name, value in response.headers) > LARGEST_HEAD:
+        return f"a head of more than {MOST_FIELDS} fields or {LARGEST_HEAD} octets"
     version = response.extensions.get("http_version", b"HTTP/1.1")
     if version not in (b"HTTP/1.0", b"HTTP/1.1"):
         return "an HTTP version that is neither 1.0 nor 1.1"

@@ -109,6 +109,7 @@ class Wire(httpcore2.AsyncNetworkStream):
 
     def __init__(self, inner: httpcore2.AsyncNetworkStream) -> None:
         self._inner = inner
+        self.spent = False  # never to be used again: readable for the library, which then closes it
         self._ahead: asyncio.Task[bytes] | None = None
         self._guard: asyncio.Timeout | None = None
 
@@ -146,7 +147,7 @@ class Wire(httpcore2.AsyncNetworkStream):
         while True:
             more = await self._inner.read(READ_SIZE)
             received += more
-            if not more or not received.startswith(b"HTTP/1.1 1") or len(received) > READ_SIZE:
+            if not more or not _only_interim(received) or len(received) > READ_SIZE:
                 return received
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109  the library's
@@ -176,12 +177,19 @@ class Wire(httpcore2.AsyncNetworkStream):
             raise
 
     def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
+        return True if self.spent and info == "is_readable" else self._inner.get_extra_info(info)
 
     async def aclose(self) -> None:
         if self._ahead is not None:
             self._ahead.cancel()
         await self._inner.aclose()
+
+
+def _only_interim(received: bytes) -> bool:
+    """Whether all that came may still be interim answers."""
+    while received.startswith(b"HTTP/1.1 1") and b"\r\n\r\n" in received:
+        received = received.partition(b"\r\n\r\n")[2]
+    return not received or received.startswith(b"HTTP/1.1 1") or b"HTTP/1.1 1".startswith(received)
 
 
 async def _result(ahead: asyncio.Task[bytes], timeout: float | None) -> bytes:  # noqa: ASYNC109  handed through

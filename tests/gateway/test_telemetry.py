@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from gateway.telemetry import KEPT_PER_SECOND, NoSpans, OtelSpans, spans_from_environment, spans_to, wanted
+from gateway.telemetry import (
+    KEPT_PER_SECOND,
+    NoSpans,
+    OtelSpans,
+    sampling_from,
+    spans_from_environment,
+    spans_to,
+    wanted,
+)
 from policies.exchange import Exchange
 from tests.gateway.assembly import gateway
 from tests.middleware.harness import VirtualClock
@@ -111,6 +120,7 @@ def test_a_span_that_cannot_be_written_touches_no_request(
         ({}, False),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}, True),
         ({"OTEL_TRACES_EXPORTER": "console"}, True),
+        ({"OTEL_TRACES_EXPORTER": "discard"}, True),
         ({"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}, False),
         ({"OTEL_SDK_DISABLED": "true", "OTEL_TRACES_EXPORTER": "otlp"}, False),
     ],
@@ -123,3 +133,39 @@ def test_silence_costs_no_sdk_and_an_unknown_exporter_is_said() -> None:
     assert isinstance(spans_from_environment(VirtualClock(), {}), NoSpans)
     with pytest.raises(ValueError, match="carrier-pigeon"):
         spans_from_environment(VirtualClock(), {"OTEL_TRACES_EXPORTER": "carrier-pigeon"})
+
+
+@pytest.mark.parametrize(
+    ("env", "trace_id", "parent_flags", "kept"),
+    [
+        ({}, 1, None, True),
+        ({}, 1, 0, False),
+        ({}, 1, 1, True),
+        ({"OTEL_TRACES_SAMPLER": "always_on"}, 1, 0, True),
+        ({"OTEL_TRACES_SAMPLER": "always_off"}, 0, None, False),
+        ({"OTEL_TRACES_SAMPLER": "parentbased_always_off"}, 1, 1, True),
+        ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.5"}, 2**63 - 1, 0, True),
+        ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.5"}, 2**63, 1, False),
+        ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.5"}, 2**64 + 2**63 - 1, None, True),
+        ({"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0"}, 0, None, False),
+        ({"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0"}, 0, 1, True),
+        ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "all"}, 2**64 - 1, None, True),
+        ({"OTEL_TRACES_SAMPLER": "jaeger_remote"}, 1, None, True),
+    ],
+)
+def test_requests_are_sampled_as_the_sdk_would(
+    env: dict[str, str], trace_id: int, parent_flags: int | None, kept: bool
+) -> None:
+    assert sampling_from(env).keeps(trace_id, parent_flags) is kept
+
+
+@pytest.mark.parametrize("name", ["traceidratio", "parentbased_traceidratio", "always_on", "parentbased_always_off"])
+def test_the_sdks_sampler_agrees(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = {"OTEL_TRACES_SAMPLER": name, "OTEL_TRACES_SAMPLER_ARG": "0.3"}
+    for variable, value in env.items():
+        monkeypatch.setenv(variable, value)
+    theirs = TracerProvider(shutdown_on_exit=False).sampler
+    ours = sampling_from(env)
+    ids = [random.Random(number).getrandbits(128) for number in range(200)]
+    asked = [theirs.should_sample(None, id, "", SpanKind.SERVER).decision.is_sampled() for id in ids]
+    assert [ours.keeps(id, None) for id in ids] == asked
