@@ -35,7 +35,7 @@ def create_app(
     admission = Admission(forwarder, store=store, clock=clock)
     tenancy = Tenancy(admission, source=source, authenticator=authenticator, clock=clock, pages=Pages(store=store))
     problems = Problems(tenancy)
-    outcomes = Outcomes(CrossOrigin(problems), clock=clock, sinks=sinks)
+    outcomes = Outcomes(CrossOrigin(problems, source=source), clock=clock, sinks=sinks)
     return _answering_lifespan(Telemetry(outcomes, clock=clock, spans=spans))
 
 

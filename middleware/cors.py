@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from policies.model import Cors, Route
+    from policies.ports import PolicySource
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -45,11 +46,12 @@ _TOKENS = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+(?:[ \t]*,[ \t]*[A-Za-z0-9!#$
 class CrossOrigin:
     """ASGI: the cross-origin fields on every answer of a route that has ``cors``."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, source: PolicySource) -> None:
         self.app = app
+        self._source = source
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or not self._source.current.cross_origin:
             await self.app(scope, receive, send)
             return
         exchange: Exchange = scope[SCOPE_KEY]

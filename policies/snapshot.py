@@ -15,14 +15,18 @@ PLANS_KEPT = 20_000
 
 
 class Snapshot:
-    """``policy`` is what the files say; ``version`` its content hash; ``routes`` the compiled route table."""
+    """``policy`` is what the files say; ``version`` its content hash; ``routes`` the compiled route table.
 
-    __slots__ = ("_own", "_shared", "policy", "routes", "version")
+    ``cross_origin`` says whether any route answers to browsers of other origins.
+    """
+
+    __slots__ = ("_own", "_shared", "cross_origin", "policy", "routes", "version")
 
     def __init__(self, policy: PolicySet) -> None:
         self.policy = policy
         self.version = policy.version
         self.routes = RouteTable(policy.routes.values())
+        self.cross_origin = any(route.cors is not None for route in policy.routes.values())
         self._shared: dict[tuple[str, str], Plan] = {}
         self._own: dict[tuple[str, str], Plan] = {}
         _work_out_calendars(policy)

@@ -134,10 +134,17 @@ class _Call:
         """The whole call. A caller that left is no error; every other failure is a ``GatewayError``."""
         try:
             answer = await transport.send(request)
-            try:
-                await self._pass_on(answer, self._head(answer, pseudonym), request.method)
-            finally:
-                await answer.aclose()
+            content = answer.content
+            if content is None:
+                await self._stream(answer, pseudonym, request.method)
+                return
+            # It is here as a whole, and its connection may already carry another call.
+            headers = self._head(answer, pseudonym)
+            self.started = True
+            await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
+            self.finishing = True
+            content = b"" if _bodiless(request.method, answer.status) else content
+            await self._send({"type": "http.response.body", "body": content, "more_body": False})
         except TransportError as error:
             raise self.failed(error) from error
         except ClientGone:
@@ -195,16 +202,17 @@ class _Call:
             exchange.retry_after_s = next((int(value) for name, value in headers if name == b"retry-after"), None)
         return headers
 
+    async def _stream(self, answer: UpstreamResponse, pseudonym: bytes, method: bytes) -> None:
+        try:
+            await self._pass_on(answer, self._head(answer, pseudonym), method)
+        finally:
+            await answer.aclose()
+
     async def _pass_on(self, answer: UpstreamResponse, headers: Headers, method: bytes) -> None:
         start = {"type": "http.response.start", "status": answer.status, "headers": headers}
-        bodiless = method == b"HEAD" or answer.status in (204, 205, 304)
-        if answer.content is not None:
-            await self._start(start)
-            await self._part(b"" if bodiless else answer.content, more=False)
-            return
         chunks = answer.body()
         length = next((int(value) for name, value in headers if name == b"content-length"), None)
-        left = 0 if bodiless else length
+        left = 0 if _bodiless(method, answer.status) else length
         if left is None:
             chunk = await self._first_chunk(chunks, start)
         else:
@@ -292,6 +300,10 @@ class _Call:
         if not self.finishing and self._task is not None and not self.exchange.client_gone:
             self.exchange.client_gone = True
             self._task.cancel()
+
+
+def _bodiless(method: bytes, status: int) -> bool:
+    return method == b"HEAD" or status in (204, 205, 304)
 
 
 async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:

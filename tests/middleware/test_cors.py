@@ -22,13 +22,24 @@ def route(*origins: str, methods: frozenset[str] | None = frozenset({"GET", "POS
     return Route(name="r", path="/r", methods=methods, upstream="u", group="r", cors=cors)
 
 
+class Policy:
+    """A ``PolicySource`` of one route."""
+
+    def __init__(self, of: Route | None) -> None:
+        self.current = Snapshot(PolicySet(version="v", routes={of.name: of} if of is not None else {}))
+
+
+SOMEWHERE = Policy(Route(name="s", path="/s", methods=None, upstream="u", group="g", cors=Cors(origins=("*",))))
+
+
 async def answered(inner: Inner, of: Route | None, *headers: Pair) -> Recorded:
     scope = http_scope("/r", headers=headers)
     exchange = scope[SCOPE_KEY]
+    source = Policy(of)
     if of is not None:
-        exchange.snapshot = Snapshot(PolicySet(version="v", routes={of.name: of}))
+        exchange.snapshot = source.current
         exchange.route_name = of.name
-    return await run(CrossOrigin(inner), scope)
+    return await run(CrossOrigin(inner, source=source), scope)
 
 
 @pytest.mark.parametrize("status", [200, 401, 429, 502])
@@ -118,7 +129,7 @@ def test_preflight_does_not_repeat_what_is_no_list_of_names() -> None:
 
 async def test_foreign_scope_passes_through() -> None:
     inner = Inner()
-    await CrossOrigin(inner)({"type": "lifespan"}, scripted(), Recorded().send)
+    await CrossOrigin(inner, source=SOMEWHERE)({"type": "lifespan"}, scripted(), Recorded().send)
     assert inner.scopes == [{"type": "lifespan"}]
 
 
@@ -132,7 +143,7 @@ async def test_exception_before_and_after_the_head_passes_through() -> None:
 
     for app in (before, after):
         with pytest.raises(LookupError):
-            await run(CrossOrigin(app), http_scope())
+            await run(CrossOrigin(app, source=SOMEWHERE), http_scope())
 
 
 async def test_cancelled_call_ends() -> None:
@@ -140,7 +151,7 @@ async def test_cancelled_call_ends() -> None:
         await anyio.sleep_forever()
 
     with anyio.move_on_after(0) as cancelled:
-        await run(CrossOrigin(endless), http_scope())
+        await run(CrossOrigin(endless, source=SOMEWHERE), http_scope())
     assert cancelled.cancelled_caught
 
 
