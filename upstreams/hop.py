@@ -39,8 +39,8 @@ class Passage:
     """What one forwarded request is given on its way.
 
     ``authority`` is the upstream's Host; ``pseudonym`` ours in ``Via``, one per instance; ``received`` the
-    protocol version it came by; ``peer`` the
-    address of the connection it came on, None where it must not be told (F-7, third-party upstreams);
+    protocol version it came by; ``peer`` the address of the connection it came on, None where it must not be
+    told (F-7, third-party upstreams);
     ``host`` and ``scheme`` what the caller asked for; ``trusted`` whether the peer's own ``Forwarded`` and
     ``X-Forwarded-*`` are believed; ``trace`` replaces the caller's trace fields, None lets them through;
     ``upstream_headers`` are set over everything, ``owned`` are their names.

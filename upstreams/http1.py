@@ -67,7 +67,7 @@ class Http1Transport:
             return await self._call(connection, request.method, head, upload, total_at)
         except TransportError as error:
             stale = connection.used and not connection.heard and error.proxy_error == "connection_terminated"
-            if not (stale and repeatable(request)):
+            if self._closed or not (stale and repeatable(request)):
                 raise
         return await self._call(await self._fresh(), request.method, head, upload, total_at)
 
@@ -119,7 +119,11 @@ class Http1Transport:
         if self._open < self._most:
             self._open += 1
             return await self._dialled()
-        return await self._queued() or await self._dialled()
+        connection = await self._queued()
+        if connection is None:
+            return await self._dialled()
+        # One that has ended on its way here has given its slot up.
+        return await self._slot() if connection.closed else connection
 
     async def _fresh(self) -> Connection:
         """A connection that has carried no call yet."""
@@ -141,7 +145,9 @@ class Http1Transport:
         except asyncio.CancelledError:
             waiter.served.cancel()
             if not waiter.served.cancelled() and waiter.served.exception() is None:
-                self._hand_on(waiter.served.result())
+                connection = waiter.served.result()
+                if connection is None or not connection.closed:  # a closed one has given its slot up
+                    self._hand_on(connection)
             raise
 
     def _hand_on(self, connection: Connection | None) -> None:
@@ -181,6 +187,9 @@ class Http1Transport:
         except BaseException:
             self._hand_on(None)
             raise
+        if connection.closed:  # ended before it was anybody's: uvloop reads before the dialler runs on
+            self._hand_on(None)
+            return connection
         self._members.add(connection)
         if self._closed:
             connection.abort()
@@ -205,10 +214,10 @@ class Http1Transport:
         try:
             await loop.create_connection(lambda: connection, sock=sock, ssl=self._tls, server_hostname=name)
         except (ssl.SSLError, OSError) as error:
-            sock.close()
+            _end(sock)
             raise untrusted(error) from error
         except BaseException:
-            sock.close()
+            _end(sock)
             raise
         return connection
 
@@ -288,8 +297,7 @@ class _Upload:
         finally:
             if not task.done():
                 task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+                await asyncio.wait((task,))  # unlike the task itself, never swallows a cancellation of ours
 
     async def _rest(self, connection: Connection) -> None:
         try:
@@ -341,6 +349,12 @@ async def _connected(found: list[str], port: int, until: float) -> socket.socket
     if isinstance(failed, TimeoutError):
         raise failed
     raise refused(failed) from failed
+
+
+def _end(sock: socket.socket) -> None:
+    """Have the transport that owns ``sock`` close it: closed under it, its number would be another's."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def head_of(request: UpstreamRequest) -> bytes:

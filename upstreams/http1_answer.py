@@ -48,7 +48,7 @@ class Answer:
             while self._chunks:
                 chunk = self._chunks.popleft()
                 self._held -= len(chunk)
-                if self._held < READ_AHEAD // 2:
+                if self._held < READ_AHEAD // 2 and not self.complete:  # else another call's connection by now
                     self._connection.resume()
                 yield chunk
             if self._error is not None:
@@ -72,6 +72,11 @@ class Answer:
     @property
     def full(self) -> bool:
         return self._held > READ_AHEAD
+
+    @property
+    def awaited(self) -> bool:
+        """Whether the caller waits for content right now."""
+        return self._more is not None and not self._more.done()
 
     def add(self, chunk: bytes) -> None:
         self.last = chunk

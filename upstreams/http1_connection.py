@@ -320,7 +320,8 @@ class Connection(asyncio.Protocol):
             if _endless(answer.headers):
                 self._total_at = NEVER
             answer.begin()
-        self.expires = self._total_at
+        if not answer.awaited:  # else the wait goes on: framing alone is no progress
+            self.expires = self._total_at
         if answer.full and not self._reading_paused:
             self._reading_paused = True
             self._transport.pause_reading()

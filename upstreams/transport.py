@@ -39,10 +39,10 @@ def repeatable(request: UpstreamRequest) -> bool:
 
 
 class UpstreamResponse(Protocol):
-    """An answer whose head has arrived. The caller reads ``body`` to its end or calls ``aclose``.
+    """An answer whose head has arrived.
 
-    ``content`` is the whole content where it came together with the head, and ``body`` need not be read then;
-    None: it is still on its way.
+    ``content`` is the whole content where it came together with the head: then nothing is left to read or to
+    close. None: it is still on its way, and the caller reads ``body`` to its end or calls ``aclose``.
     """
 
     status: int
