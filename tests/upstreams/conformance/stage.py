@@ -20,7 +20,9 @@ from tests.upstreams.conformance.origin import Arrival, Origin, turns
 from tests.upstreams.rig import MS, upstream
 from upstreams.transport import Headers, Transport, TransportError, UpstreamRequest, UpstreamResponse
 
-QUICK = Timeouts(connect_us=300 * MS, write_us=300 * MS, first_byte_us=300 * MS, idle_us=300 * MS, total_us=5_000 * MS)
+QUICK = Timeouts(
+    connect_us=3_000 * MS, write_us=600 * MS, first_byte_us=600 * MS, idle_us=600 * MS, total_us=5_000 * MS
+)
 ONE = Pool(connections=1)
 _markers = itertools.count(1)
 
