@@ -111,11 +111,7 @@ class MockUpstream:
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         if self._server is not None:
-            for listener in self._server.sockets:
-                self._server.get_loop().remove_reader(listener.fileno())
-            for _ in range(ACCEPTING_TURNS):  # asyncio before 3.12 drops, unclosed, what it is still accepting
-                await asyncio.sleep(0)
-            self._server.close()
+            await stop_accepting(self._server)
         for task, writer in self._tasks.items():
             writer.transport.abort()  # what is not sent yet has no reader any more
             task.cancel()
@@ -149,6 +145,15 @@ class MockUpstream:
         if len(self.requests) >= self._keep:
             del self.requests[: self._keep // 2]
         self.requests.append(request)
+
+
+async def stop_accepting(server: asyncio.Server) -> None:
+    """Close ``server`` once what it is accepting has arrived: asyncio before 3.12 would drop that unclosed."""
+    for listener in server.sockets:
+        server.get_loop().remove_reader(listener.fileno())
+    for _ in range(ACCEPTING_TURNS):
+        await asyncio.sleep(0)
+    server.close()
 
 
 class _Connection:

@@ -14,7 +14,9 @@ import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from gateway.mock_upstream import stop_accepting
 
 READ_SIZE = 65_536
 TURNS = 12
@@ -58,7 +60,7 @@ class Arrival:
 
     connection: int
     head: bytes
-    body: bytes = b""
+    body: bytearray = field(default_factory=bytearray)
     complete: bool = False
 
     @property
@@ -98,7 +100,7 @@ class Origin:
         self._context = context
         self._deaf = deaf
         self._writers: dict[int, asyncio.StreamWriter] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self.port = 0
         self.arrivals: list[Arrival] = []
         self.connections = 0
@@ -115,9 +117,9 @@ class Origin:
         try:
             yield self
         finally:
-            await turns()
-            server.close()
-            for task in self._tasks:
+            await stop_accepting(server)
+            for task, writer in self._tasks.items():
+                writer.transport.abort()
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -141,8 +143,8 @@ class Origin:
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = writer
+        task.add_done_callback(self._tasks.pop)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -233,9 +235,11 @@ async def _read_body(arrival: Arrival, reader: asyncio.StreamReader) -> None:
     """The body as its framing says, kept as far as it came."""
     try:
         if arrival.value(b"transfer-encoding") is not None:
-            while not arrival.body.endswith(b"0\r\n\r\n") or arrival.body[-6:-5] not in (b"", b"\n"):
-                arrival.body += await reader.readuntil(b"\r\n")
-                size = int(arrival.body[:-2].rpartition(b"\n")[2], 16)
+            size = 1
+            while size:
+                line = await reader.readuntil(b"\r\n")
+                arrival.body += line
+                size = int(line, 16)
                 arrival.body += await reader.readexactly(size + 2)
         else:
             arrival.body += await reader.readexactly(int(arrival.value(b"content-length") or 0))

@@ -8,11 +8,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from policies.model import Timeouts
 from tests.upstreams.conformance.cases import answer
 from tests.upstreams.conformance.engines import on_every_engine
 from tests.upstreams.conformance.origin import Act, Flood, Origin, Script
-from tests.upstreams.conformance.stage import Failed, outcome, request, staged
+from tests.upstreams.conformance.stage import QUICK, Failed, outcome, request, staged
 
 pytestmark = pytest.mark.anyio
 
@@ -96,7 +95,7 @@ async def test_a_large_upload_passes_whole(length: int | None, engine: str) -> N
         for _ in range(100):
             yield BLOCK
 
-    async with staged(engine, Origin((answer(),)), timeouts=Timeouts()) as stage:
+    async with staged(engine, Origin((answer(),)), timeouts=QUICK) as stage:
         size = None if length is None else len(BLOCK) * 100
         assert (await stage.fetch(request(b"POST", body=blocks(), content_length=size))).body == b"ok"
         assert stage.origin.cases[0].body.count(b"x") == len(BLOCK) * 100
