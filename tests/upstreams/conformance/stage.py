@@ -20,9 +20,10 @@ from tests.upstreams.conformance.origin import Arrival, Origin, turns
 from tests.upstreams.rig import MS, upstream
 from upstreams.transport import Headers, Transport, TransportError, UpstreamRequest, UpstreamResponse
 
-QUICK = Timeouts(
-    connect_us=3_000 * MS, write_us=600 * MS, first_byte_us=600 * MS, idle_us=600 * MS, total_us=5_000 * MS
-)
+QUICK = Timeouts(connect_us=300 * MS, write_us=300 * MS, first_byte_us=300 * MS, idle_us=300 * MS, total_us=5_000 * MS)
+"""For what is about a deadline."""
+PATIENT = Timeouts(connect_us=5_000 * MS, write_us=5_000 * MS, first_byte_us=5_000 * MS, idle_us=5_000 * MS)
+"""For rows that are about something else: a machine that stalls is no finding, an engine that hangs is one still."""
 ONE = Pool(connections=1)
 _markers = itertools.count(1)
 
