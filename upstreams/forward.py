@@ -31,8 +31,6 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 HEAD_HELD_S = 0.05
 """How long the head of an answer of unknown length waits for its first chunk: both leave in one write, and a
 failure in between can still be a proper error."""
-
-
 CLOSE = (b"connection", b"close")
 FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 _VERSIONS = {"1.1": b"1.1", "1.0": b"1.0", "1": b"1.0"}

@@ -76,6 +76,7 @@ class Http1Transport:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         for waiter in self._queue:
             waiter.refuse()
         for connection in [*self._members]:

@@ -89,6 +89,7 @@ class Answer:
         if not self.head.done():
             if self.complete:
                 self.content = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+                self._chunks.clear()
             self.head.set_result(None)
 
     def finish(self) -> None:
