@@ -28,6 +28,7 @@ from gateway import control, describe, http_servers, logs
 from gateway import settings as settings_of
 from gateway.access_log import AccessLog
 from gateway.app import create_app
+from gateway.batched import Batched
 from gateway.clock import SystemClock
 from gateway.credentials import Credentials
 from gateway.exit_codes import EXIT_BUG, EXIT_ENVIRONMENT, EXIT_FINDING
@@ -64,12 +65,17 @@ ENGINES: Mapping[str, Callable[..., Transport]] = {"http1": Http1Transport, "htt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Composed:
-    """One worker's parts. ``last_used`` maps ``tenant/key`` to Unix seconds; ``aclose`` ends stores and pools."""
+    """One worker's parts.
+
+    ``flush`` has everything recorded that has ended; ``last_used`` maps ``tenant/key`` to Unix seconds; ``aclose``
+    ends stores and pools.
+    """
 
     app: App
     source: PolicySource
     metrics: Metrics
     access_log: AccessLog
+    flush: Callable[[], None]
     last_used: Callable[[], Mapping[str, int]]
     aclose: Callable[[], Awaitable[None]]
 
@@ -99,13 +105,14 @@ async def compose(settings: Settings) -> Composed:
     spans = spans_from_environment(clock)
     metrics = Metrics()
     access_log = AccessLog(settings.access_log)
+    records = Batched((MinuteCounters(), metrics, access_log))
     app = create_app(
         source=source,
         store=store,
         clock=clock,
         transports=transports,
         authenticator=credentials,
-        sinks=(MinuteCounters(), metrics, access_log),
+        sinks=(records,),
         spans=spans,
         instance=instance_name(settings),
     )
@@ -121,6 +128,7 @@ async def compose(settings: Settings) -> Composed:
         source=source,
         metrics=metrics,
         access_log=access_log,
+        flush=records.flush,
         last_used=credentials.last_used,
         aclose=aclose,
     )
@@ -183,6 +191,7 @@ class Worker:
             raise RuntimeError("the server ended unasked")
         await self._drained(serving)
         await _cancel(chores)
+        self._parts.flush()
         self._parts.access_log.close()
         await self._channel.send(self._state())
 
@@ -226,6 +235,7 @@ class Worker:
             await asyncio.sleep(REPORT_S)
 
     def _state(self) -> control.Report:
+        self._parts.flush()
         metrics = self._parts.metrics
         metrics.active_requests = self._gate.in_flight
         snapshot = metrics.snapshot()

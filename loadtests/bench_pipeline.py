@@ -29,6 +29,7 @@ import yaml
 
 from gateway.access_log import AccessLog
 from gateway.app import create_app
+from gateway.batched import Batched
 from gateway.clock import SystemClock
 from gateway.credentials import Credentials
 from gateway.ledger import MinuteCounters
@@ -144,7 +145,7 @@ async def measure(chosen: argparse.Namespace, folder: Path) -> None:
         clock=clock,
         transports=Transports(lambda upstream: Memory()),
         authenticator=Credentials(clock=clock),
-        sinks=(MinuteCounters(), Metrics(), log),
+        sinks=(Batched((MinuteCounters(), Metrics(), log)),),
         spans=spans,
         instance="bench",
     )

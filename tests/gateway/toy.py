@@ -104,6 +104,7 @@ async def toy_compose(settings: Settings) -> worker.Composed:
         source=source,
         metrics=Metrics(),
         access_log=AccessLog(settings.access_log),
+        flush=lambda: None,
         last_used=lambda: {"acme/k1": 1_700_000_000},
         aclose=aclose,
     )
