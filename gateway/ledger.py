@@ -23,6 +23,7 @@ class MinuteCounters:
 
     def __init__(self) -> None:
         self._minutes: dict[int, dict[Cell, int]] = {}
+        self._dropped = 0
 
     def record(self, exchange: Exchange, outcome: Outcome) -> None:
         verdict, cause = classify(outcome)
@@ -35,8 +36,13 @@ class MinuteCounters:
     def _begun(self, minute: int) -> dict[Cell, int]:
         cells = self._minutes[minute] = {}
         if len(self._minutes) > MINUTES_KEPT:
-            del self._minutes[min(self._minutes)]
+            self._dropped += sum(self._minutes.pop(min(self._minutes)).values())
         return cells
+
+    @property
+    def recorded(self) -> int:
+        """How many requests were recorded, those of minutes no longer kept included."""
+        return self._dropped + sum(sum(cells.values()) for cells in self._minutes.values())
 
     def minute(self, number: int) -> Mapping[Cell, int]:
         """The counters of the minute ``number`` since the epoch."""

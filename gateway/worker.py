@@ -64,13 +64,15 @@ ENGINES: Mapping[str, Callable[..., Transport]] = {"http1": Http1Transport, "htt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Composed:
-    """One worker's parts. ``last_used`` maps ``tenant/key`` to Unix seconds; ``aclose`` ends stores and pools."""
+    """One worker's parts. ``last_used`` maps ``tenant/key`` to Unix seconds; ``recorded`` is how many
+    outcomes were recorded for the SLA; ``aclose`` ends stores and pools."""
 
     app: App
     source: PolicySource
     metrics: Metrics
     access_log: AccessLog
     last_used: Callable[[], Mapping[str, int]]
+    recorded: Callable[[], int]
     aclose: Callable[[], Awaitable[None]]
 
 
@@ -97,7 +99,7 @@ async def compose(settings: Settings) -> Composed:
     source.on_change.append(lambda snapshot: transports.retain(snapshot.policy.upstreams.values()))
     credentials = Credentials(clock=clock)
     spans = spans_from_environment(clock)
-    metrics = Metrics()
+    metrics, minutes = Metrics(), MinuteCounters()
     access_log = AccessLog(settings.access_log)
     app = create_app(
         source=source,
@@ -105,7 +107,7 @@ async def compose(settings: Settings) -> Composed:
         clock=clock,
         transports=transports,
         authenticator=credentials,
-        sinks=(MinuteCounters(), metrics, access_log),
+        sinks=(minutes, metrics, access_log),
         spans=spans,
         instance=instance_name(settings),
     )
@@ -122,6 +124,7 @@ async def compose(settings: Settings) -> Composed:
         metrics=metrics,
         access_log=access_log,
         last_used=credentials.last_used,
+        recorded=lambda: minutes.recorded,
         aclose=aclose,
     )
 
@@ -229,6 +232,7 @@ class Worker:
         metrics = self._parts.metrics
         metrics.active_requests = self._gate.in_flight
         snapshot = metrics.snapshot()
+        snapshot["counters"].append(["gateway_outcomes_recorded", [], self._parts.recorded()])
         snapshot["counters"].append(["gateway_access_log_dropped", [], self._parts.access_log.dropped])
         return control.Report(
             ready=self._gate.started.is_set() and not self._gate.draining,

@@ -161,8 +161,8 @@ def table(found: dict[str, Any]) -> str:
     ]
     lines += [
         f"{'ok' if check['ok'] else 'WRONG'}: {check['what']}: {check['requests']} requests, "
-        f"{check['lines']} log lines, {check['metrics']} in metrics, {check['decisions']} decisions, "
-        f"{check['dropped']} lines dropped"
+        f"{check['lines']} log lines, {check['metrics']} in metrics, {check['outcomes']} outcomes, "
+        f"{check['decisions']} decisions, {check['dropped']} lines dropped"
         for check in found["reconciled"]
     ]
     return "\n".join(lines)

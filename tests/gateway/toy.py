@@ -105,6 +105,7 @@ async def toy_compose(settings: Settings) -> worker.Composed:
         metrics=Metrics(),
         access_log=AccessLog(settings.access_log),
         last_used=lambda: {"acme/k1": 1_700_000_000},
+        recorded=lambda: 3,
         aclose=aclose,
     )
 
