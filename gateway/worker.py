@@ -98,9 +98,10 @@ async def compose(settings: Settings) -> Composed:
     transports = Transports(lambda upstream: ENGINES[upstream.engine](upstream, listeners=listeners))
     source.on_change.append(lambda snapshot: transports.retain(snapshot.policy.upstreams.values()))
     credentials = Credentials(clock=clock)
-    spans = spans_from_environment(clock)
+    server = settings_of.effective(settings, source.current.policy.server)
+    spans = spans_from_environment(clock, settings_of.traces_environment(os.environ, server.traces))
     metrics, minutes = Metrics(), MinuteCounters()
-    access_log = AccessLog(settings.access_log)
+    access_log = AccessLog(server.access_log)
     app = create_app(
         source=source,
         store=store,

@@ -353,7 +353,7 @@ def test_an_access_log_that_cannot_be_written_ends_the_start_before_anything_is_
     with Gateway(tmp_path, TIERGATE_ACCESS_LOG=str(tmp_path / "no" / "log")) as gateway:
         code, text = gateway.end()
     assert code == 3
-    assert text.startswith("tiergate: TIERGATE_ACCESS_LOG")
+    assert text.startswith(f"tiergate: access log {tmp_path}/no/log (server.access_log or TIERGATE_ACCESS_LOG)")
     assert text.count("\n") == 1
 
 

@@ -103,7 +103,7 @@ async def toy_compose(settings: Settings) -> worker.Composed:
         app=Toy(source),
         source=source,
         metrics=Metrics(),
-        access_log=AccessLog(settings.access_log),
+        access_log=AccessLog(settings.access_log or "-"),
         last_used=lambda: {"acme/k1": 1_700_000_000},
         recorded=lambda: 3,
         aclose=aclose,
