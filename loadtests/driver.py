@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from loadtests.peers.catalogue import program
 from loadtests.peers.peer import FOLDER
 
 END_S = 15.0
+SPARE_FILES = 64
 
 
 def drive(port: int, key: str, connections: int, seconds: int) -> Load:
@@ -65,6 +67,15 @@ def connected(port: int, connections: int, who: Sequence[str], until: Sequence[s
             client.kill()
             client.wait()
         said.close()
+
+
+def raise_file_limit(wanted: int) -> int:
+    """Allow ``wanted`` open files and a few more; how many connections may be made."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted + SPARE_FILES:
+        soft = wanted + SPARE_FILES if hard == resource.RLIM_INFINITY else min(hard, wanted + SPARE_FILES)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return min(wanted, soft - SPARE_FILES)
 
 
 def _ours(port: int, connections: int) -> tuple[str, ...]:
