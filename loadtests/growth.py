@@ -1,6 +1,6 @@
 """How the CPU of a request grows with tenants, limits and connections, through a real ``tiergate serve``.
 
-    python -m loadtests.growth [--rounds 5] [--seconds 3] [--axes a,b] [--json FILE] [--plot FILE.svg]
+    python -m loadtests.growth [--rounds 5] [--seconds 2] [--axes a,b] [--json FILE] [--plot FILE.svg]
 
 One axis after the other. Each point of an axis is a gateway of its own on the policy of ``loadtests/policies/bench``
 with one thing changed; the points take turns in every round, and the axis ends with its gateways:
@@ -314,7 +314,7 @@ def arguments() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage="%(prog)s [options]"
     )
     parser.add_argument("--rounds", type=positive, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of one round of one point")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of one round of one point")
     parser.add_argument("--axes", type=axes_of, default=list(AXES.values()), help=f"some of {','.join(AXES)}")
     parser.add_argument("--quick", action="store_true", help="tiny numbers: to see that it works, not to be quoted")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured")
