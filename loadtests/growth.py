@@ -286,7 +286,10 @@ def _panel(axis: str, rows: Sequence[dict[str, Any]]) -> chart.Panel:
         chart.Line(name=name, points=[(row["point"], cost) for row, cost in zip(rows, costs, strict=True)])
         for name, costs in curves.items()
     ]
-    return chart.Panel(title=f"By {axis}", x=axis, y="CPU us a request", lines=lines, log_x=axis != "limits")
+    marks = [row["point"] for row in rows]
+    return chart.Panel(
+        title=f"By {axis}", x=axis, y="CPU us a request", lines=lines, log_x=axis != "limits", marks=marks
+    )
 
 
 def grow(chosen: argparse.Namespace) -> dict[str, Any]:
