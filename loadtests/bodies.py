@@ -148,7 +148,7 @@ def text(found: dict[str, Any]) -> str:
 def bodies(chosen: argparse.Namespace) -> dict[str, Any]:
     """Start, measure, sum up. Raises ``NotStarted`` and ``OSError``."""
     total = chosen.rounds * len(chosen.peers) * len(DIRECTIONS)
-    with stage("bodies") as made, progress("moving bodies", total) as step:
+    with stage("bodies") as made, progress("moving bodies", total, still=True) as step:
         peers, missing = started(chosen.peers, chosen.size, made)
         measure(chosen, peers, step)
     rows = summed_up(peers)

@@ -101,7 +101,7 @@ def measure(chosen: argparse.Namespace, ports: dict[str, int], rate: float, step
             one = uvloop.run(open_loop(port, rate, seconds, poisson=chosen.poisson, seed=number))
             if number:
                 found[side].append(one)
-            step(number * len(ports))
+                step(sum(map(len, found.values())))
     return found
 
 
@@ -166,7 +166,7 @@ def text(found: dict[str, Any]) -> str:
 
 def latency(chosen: argparse.Namespace) -> dict[str, Any]:
     """Start, measure, sum up. Raises ``NotStarted`` and ``OSError``."""
-    with stage("latency") as made, progress("open loop", chosen.rounds * 2) as step:
+    with stage("latency") as made, progress("open loop", chosen.rounds * 2, still=True) as step:
         upstream = made.upstream().plain
         place = made.place("tiergate", upstream)
         made.start(launch(place), place)
