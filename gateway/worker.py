@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import contextlib
 import gc
-import itertools
 import logging
 import os
 import re
@@ -32,6 +31,7 @@ from gateway.clock import SystemClock
 from gateway.credentials import Credentials
 from gateway.exit_codes import EXIT_BUG, EXIT_ENVIRONMENT, EXIT_FINDING
 from gateway.gate import App, Gate
+from gateway.key_uses import KeyUses
 from gateway.last_good import LastGood
 from gateway.ledger import MinuteCounters
 from gateway.metrics import Metrics
@@ -51,8 +51,6 @@ from upstreams.transport import Transport
 log = logging.getLogger("tiergate.worker")
 
 REPORT_S = 1.0
-MOST_USED = 20_000
-"""Keys a report tells of; the others wait for the next one."""
 CUT_S = 1.0
 """How long cancelled requests get to release what they hold and to write their line."""
 
@@ -64,14 +62,14 @@ ENGINES: Mapping[str, Callable[..., Transport]] = {"http1": Http1Transport, "htt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Composed:
-    """One worker's parts. ``last_used`` maps ``tenant/key`` to Unix seconds; ``recorded`` is how many
+    """One worker's parts. ``last_used`` maps ``tenant/key`` to Unix seconds, from a second on; ``recorded`` is how many
     outcomes were recorded for the SLA; ``aclose`` ends stores and pools."""
 
     app: App
     source: PolicySource
     metrics: Metrics
     access_log: AccessLog
-    last_used: Callable[[], Mapping[str, int]]
+    last_used: Callable[[int], Mapping[str, int]]
     recorded: Callable[[], int]
     aclose: Callable[[], Awaitable[None]]
 
@@ -157,7 +155,7 @@ class Worker:
         self._stop = asyncio.Event()
         self._drain = control.Drain(delay_us=0, timeout_us=0)
         self._describing: asyncio.Task[None] | None = None
-        self._used: dict[str, int] = {}
+        self._uses = KeyUses(composed.last_used)
         self._permanent: set[asyncio.Task[Any]] = set()  # tasks of the server, the lifespan and this worker
         self._last_refresh: asyncio.Task[None] | None = None  # the loop itself holds tasks weakly
 
@@ -242,16 +240,8 @@ class Worker:
             policy=self._parts.source.current.version,
             complaints=list(self._parts.source.complaints),
             metrics=snapshot,
-            last_used=self._newly_used(),
+            last_used=self._uses.news(),
         )
-
-    def _newly_used(self) -> dict[str, int]:
-        """Only what has changed since the last report: a hundred thousand keys need not travel every second."""
-        used = dict(self._parts.last_used())
-        changed = ((key, when) for key, when in used.items() if self._used.get(key) != when)
-        fresh = dict(itertools.islice(changed, MOST_USED))
-        self._used.update(fresh)
-        return fresh
 
     async def _obey(self) -> None:
         while True:

@@ -104,7 +104,7 @@ async def toy_compose(settings: Settings) -> worker.Composed:
         source=source,
         metrics=Metrics(),
         access_log=AccessLog(settings.access_log or "-"),
-        last_used=lambda: {"acme/k1": 1_700_000_000},
+        last_used=lambda since_s: {"acme/k1": 1_700_000_000},
         recorded=lambda: 3,
         aclose=aclose,
     )
