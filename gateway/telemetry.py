@@ -255,13 +255,13 @@ def spans_from_environment(clock: Clock, env: Mapping[str, str] = os.environ) ->
     if kind == "otlp":
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-        return spans_to(OTLPSpanExporter(), clock)
+        return spans_to(OTLPSpanExporter(), clock, env)
     if kind == "console":
         from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
-        return spans_to(ConsoleSpanExporter(), clock)
+        return spans_to(ConsoleSpanExporter(), clock, env)
     if kind == "discard":
-        return spans_to(_discarding(), clock)
+        return spans_to(_discarding(), clock, env)
     raise ValueError(f"OTEL_TRACES_EXPORTER={kind!r} is not known; use otlp, console, discard or none")
 
 
@@ -277,7 +277,7 @@ def _discarding() -> SpanExporter:
     return Discarding()
 
 
-def spans_to(exporter: SpanExporter, clock: Clock) -> OtelSpans:
+def spans_to(exporter: SpanExporter, clock: Clock, env: Mapping[str, str] = os.environ) -> OtelSpans:
     """Spans batched to ``exporter`` on a thread of their own, so that a slow one never touches a request."""
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -293,4 +293,4 @@ def spans_to(exporter: SpanExporter, clock: Clock) -> OtelSpans:
         shutdown_on_exit=False,
     )
     provider.add_span_processor(BatchSpanProcessor(exporter))
-    return OtelSpans(clock, provider, ids, sampling_from(os.environ))
+    return OtelSpans(clock, provider, ids, sampling_from(env))
