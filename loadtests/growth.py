@@ -211,14 +211,21 @@ def summed_up(points: Sequence[Point]) -> list[dict[str, Any]]:
 
 def slope(points: Sequence[Point]) -> float:
     """Microseconds that one more costs: the least-squares line through each round, and the median of the rounds."""
-    numbers = [point.number for point in points]
-    middle = sum(numbers) / len(numbers)
-    spread = sum((number - middle) ** 2 for number in numbers)
     rounds = zip(*([one.cost for one in point.rounds] for point in points), strict=True)
-    return median(
-        sum((number - middle) * cost for number, cost in zip(numbers, costs, strict=True)) / max(spread, 1e-9)
-        for costs in rounds
-    )
+    return median(line(points, costs) for costs in rounds)
+
+
+def slope_of_lowest(points: Sequence[Point]) -> float:
+    """The same of each point's lowest round: what a busy machine adds is never negative."""
+    return line(points, [min(one.cost for one in point.rounds) for point in points])
+
+
+def line(points: Sequence[Point], costs: Sequence[float]) -> float:
+    """The slope of the least-squares line."""
+    middle = sum(point.number for point in points) / len(points)
+    offsets = [point.number - middle for point in points]
+    spread = sum(offset**2 for offset in offsets)
+    return sum(offset * cost for offset, cost in zip(offsets, costs, strict=True)) / max(spread, 1e-9)
 
 
 def goals(axis: str, rows: Sequence[dict[str, Any]], points: Sequence[Point]) -> list[dict[str, Any]]:
@@ -249,6 +256,8 @@ def text(found: dict[str, Any]) -> str:
         lines += [*report.grid(((name, "point"), *COLUMNS), axis["points"]), ""]
     for axis in found["axes"].values():
         lines += report.verdicts(axis["goals"])
+        if "slope_of_lowest_us" in axis:
+            lines.append(f"us of one more limit by the lowest rounds: {axis['slope_of_lowest_us']}")
     for name, axis in found["axes"].items():
         for row in axis["points"]:
             if row["wrong_answers"]:
@@ -301,6 +310,8 @@ def grow(chosen: argparse.Namespace) -> dict[str, Any]:
             points = run.axis(axis)
             rows = summed_up(points)
             axes[axis.name] = {"points": rows, "goals": goals(axis.name, rows, points)}
+            if axis.name == "limits":
+                axes[axis.name]["slope_of_lowest_us"] = round(slope_of_lowest(points), 2)
     return {"machine": report.machine(), "rounds": chosen.rounds, "seconds": chosen.seconds, "axes": axes}
 
 

@@ -62,7 +62,10 @@ def test_many_connections_meet_the_pool_that_everybody_has(tmp_path: Path) -> No
 
 def test_the_slope_is_the_median_of_the_rounds_own_lines() -> None:
     # the second round was slow throughout, which is no growth; the third one grew twice as much
-    assert growth.slope(points({1: [100, 300, 100], 2: [101, 301, 102], 3: [102, 302, 104]})) == pytest.approx(1.0)
+    measured = points({1: [100, 300, 100], 2: [101, 301, 102], 3: [102, 302, 104]})
+    assert growth.slope(measured) == pytest.approx(1.0)
+    # one disturbed round of one point: the lowest rounds do not know of it
+    assert growth.slope_of_lowest(points({1: [100, 100], 2: [150, 102], 3: [104, 190]})) == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize(
