@@ -257,6 +257,7 @@ MALFORMED = (
         name="a-thousand-fields", sent=get(*(b"x: a" for _ in range(1_000)), b"connection: close"),
         status={"granian": 431, "uvicorn": 200}, forwarded=UVICORN,
     ),
+    Malformed(name="a-head-of-300-kib", sent=get(b"x: " + b"a" * 300_000), status={"granian": 431, "uvicorn": 400}),
     Malformed(name="an-endless-head", sent=get(b"x: " + b"a" * 2_000_000), status={"granian": 431, "uvicorn": 400}),
 )  # fmt: skip
 
