@@ -356,6 +356,26 @@ async def test_http_1_0_keeps_its_connection_only_where_it_asks(stage: Stage, ke
     await stage.proved()
 
 
+@pytest.mark.parametrize("stated", [True, False], ids=["length-stated", "length-unknown"])
+async def test_http_1_0_sees_a_cut_only_where_the_length_was_stated(stage: Stage, stated: bool) -> None:
+    """Its only other sign of an end is the connection's, and a server can be told to close but not to reset.
+
+    The record says either way that the answer was cut (RFC 9112 8).
+    """
+    begun = answer(b"transfer-encoding: chunked", length=False, body=b"2\r\nok\r\n")
+    stage.origin.rehearse((answer(body=b"okmore")[:-4] if stated else begun, Act.GO, Act.RESET))
+    path = stage.target()
+    async with stage.calling() as caller:
+        await caller.send(message(path, key=KEY, version="1.0"))
+        heard = await caller.hear().at_least(2)
+        stage.origin.go.set()
+        assert (await heard.end()).complete is not stated
+        assert heard.body == b"ok"
+    ending = await stage.ending(path)
+    assert (ending.truncated_by, ending.reason, ending.word) == ("upstream", "upstream-protocol", "error")
+    await stage.proved(path)
+
+
 async def test_an_absolute_target_is_routed_by_its_path(stage: Stage) -> None:
     stage.origin.rehearse(OK)
     path = stage.target()
