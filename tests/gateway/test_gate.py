@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.gate import Gate
+from policies.exchange import SCOPE_KEY, Exchange
 
 pytestmark = pytest.mark.anyio
 
@@ -68,3 +69,17 @@ async def test_calls_in_flight_are_counted_and_a_failing_or_cancelled_one_is_not
     with pytest.raises(RuntimeError):
         await call(gate, "websocket")
     assert gate.in_flight == 0
+
+
+@pytest.mark.parametrize(("gone", "begun", "said"), [(True, False, [400]), (True, True, []), (False, False, [])])
+async def test_a_caller_that_is_gone_is_told_400_where_nothing_was_said(
+    gone: bool, begun: bool, said: list[int]
+) -> None:
+    """A body that no server could read is a disconnect to us, and one server would answer it with a 500."""
+
+    async def left(scope: Any, receive: Any, send: Any) -> None:
+        exchange = scope[SCOPE_KEY] = Exchange(started_us=0, started_wall_us=0, request_id="r-1")
+        exchange.client_gone, exchange.head_sent = gone, begun
+
+    sent = await call(Gate(left))
+    assert [message["status"] for message in sent if "status" in message] == said
