@@ -16,7 +16,7 @@ from policies.credential import NOTHING, CredentialFields, Presented, holds_ours
 from policies.errors import GatewayError
 from policies.exchange import SCOPE_KEY, Exchange
 from policies.model import ANONYMOUS, Route, Tenant
-from policies.paths import PathError, canonical, framing_problem, host_problem, query_problem
+from policies.paths import HTTP_1_0, PathError, canonical, framing_problem, host_problem, query_problem
 from policies.ports import ANONYMOUS_ACCOUNT
 
 if TYPE_CHECKING:
@@ -261,6 +261,8 @@ def _describe(exchange: Exchange, scope: Scope, rules: _Rules, fields: _Fields) 
     exchange.method = scope["method"]
     exchange.query = scope.get("query_string", b"")
     version = scope["http_version"]
+    if version != "1.1" and version not in HTTP_1_0:
+        raise GatewayError("bad-request", "an HTTP version that is not spoken here", headers=(CLOSE,))
     problem = host_problem(fields.hosts, version)
     if problem is None and fields.framing:
         problem = framing_problem(fields.framing, version)
