@@ -35,10 +35,9 @@ def unpassed(word: str, text: str) -> Unreachable:
     return Unreachable(failed(unconnected("egress-proxy", word, f"egress proxy: {text}")))
 
 
-async def tunnel(stream: httpcore2.AsyncNetworkStream, upstream: Upstream, proxy: Proxy) -> None:
+async def tunnel(stream: httpcore2.AsyncNetworkStream, upstream: httpcore2.Origin, proxy: Proxy) -> None:
     """Have the proxy connect ``stream`` to ``upstream`` (RFC 9110 9.3.6). Raises ``Unreachable``."""
-    host = f"[{upstream.host}]" if ":" in upstream.host else upstream.host
-    target = f"{host}:{upstream.port}".encode("idna" if not host.isascii() else "ascii")
+    target = (b"[%b]:%d" if b":" in upstream.host else b"%b:%d") % (upstream.host, upstream.port)
     state = h11.Connection(h11.CLIENT, max_incomplete_event_size=LARGEST_ANSWER)
     asked = h11.Request(method="CONNECT", target=target, headers=[(b"host", target), *credential(proxy)])
     try:

@@ -1,10 +1,7 @@
 """One HTTP/2 connection to an upstream, shared by several callers (RFC 9113) over the h2 library's state machine.
 
-Decides what of a connection's trouble is one caller's and what is everybody's. The HTTP/2 connection of httpcore2
-could not be used: a cancelled caller leaves half a TLS record behind, nobody resets an abandoned stream, so that
-what still arrives for it uses up the window of all, one slow reader holds the whole window, GOAWAY breaks the
-exchanges that it lets finish, and a request with half its body sent is repeated (docs/decisions.md).
-So reading and writing are two tasks that belong to no caller, frames are fed to h2 one by one, and GOAWAY, after
+Decides what of a connection's trouble is one caller's and what is everybody's; httpcore2's own HTTP/2 connection
+decides that otherwise and could not be used (docs/decisions.md). Frames are fed to h2 one by one, and GOAWAY, after
 which h2 would go on with nothing, is read here. Which connection a call takes is the pool's affair.
 """
 
@@ -12,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpcore2
@@ -34,11 +30,12 @@ from h2.exceptions import DenialOfServiceError, FrameTooLargeError, H2Error, Pro
 from h2.settings import SettingCodes, Settings
 
 from upstreams.http1_connection import LARGEST_HEAD
+from upstreams.http2_content import Content, upload
 from upstreams.http2_fields import Malformed, content_expected, request_fields
 from upstreams.http2_stream import Stream
+from upstreams.http2_wire import READ_SIZE, Octets
 from upstreams.httpx_failures import Broken, reset
 
-READ_SIZE = 65_536
 FRAME_HEAD = 9
 SETTINGS, GOAWAY = 4, 7
 MOST_STREAMS = 100
@@ -58,15 +55,12 @@ class Http2Connection(httpcore2.AsyncConnectionInterface):
     """A connection on ``wire``, which speaks h2. ``write_s`` bounds every wait for the upstream to read."""
 
     def __init__(self, wire: httpcore2.AsyncNetworkStream, *, write_s: float, keep_s: float, max_age_s: float) -> None:
-        self._wire = wire
         self._write_s = write_s
         self._keep_s = keep_s
         self._loop = asyncio.get_running_loop()
         self._h2 = H2Connection(_UNINTERESTED)
         self._streams: dict[int, Stream] = {}
         self._incoming = bytearray()
-        self._outgoing = bytearray()
-        self._unsent = asyncio.Event()
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._settled = False  # the upstream's SETTINGS are here
         self._draining = False  # finishes what it carries
@@ -74,7 +68,7 @@ class Http2Connection(httpcore2.AsyncConnectionInterface):
         self._closed = False
         self._heard_at = self._idle_since = self._loop.time()
         self._old_at = self._idle_since + max_age_s
-        self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self._octets = Octets(wire, write_s, received=self._take, sent=self._stir, failed=self._failed)
 
     async def begin(self) -> None:
         """Exchange settings: before the upstream's are here nobody knows how many streams it takes (RFC 9113 3.4)."""
@@ -89,7 +83,6 @@ class Http2Connection(httpcore2.AsyncConnectionInterface):
         del self._h2.local_settings[SettingCodes.ENABLE_CONNECT_PROTOCOL]  # a server's to say (RFC 8441 3)
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(STREAM_WINDOW * MOST_STREAMS)
-        self._tasks = (self._loop.create_task(self._read()), self._loop.create_task(self._write()))
         self._flush()
         try:
             await asyncio.shield(self._ready)
@@ -166,59 +159,40 @@ class Http2Connection(httpcore2.AsyncConnectionInterface):
         """Send the content, until all of it is sent or the answer is here; then wait for the answer."""
         trace = request.extensions["trace"]
         if not stream.uploaded:
-            upload = self._loop.create_task(self._upload(stream, request))
+            task = self._loop.create_task(upload(self, stream, request, self._write_s))
             try:
-                await asyncio.wait((upload, stream.head), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((task, stream.head), return_when=asyncio.FIRST_COMPLETED)
             finally:
-                if not upload.done():
-                    upload.cancel()
-                    await asyncio.wait((upload,))
-            if not upload.cancelled() and not stream.head.done():
-                upload.result()
-            elif not upload.cancelled():
-                upload.exception()  # seen; what the upstream said comes first
+                if not task.done():
+                    task.cancel()
+                    await asyncio.wait((task,))
+            if not task.cancelled() and not stream.head.done():
+                task.result()
+            elif not task.cancelled():
+                task.exception()  # seen; what the upstream said comes first
         await trace("http2.receive_response_headers.started", {})
         await asyncio.shield(stream.head)
         if not stream.begun:
             assert stream.error is not None  # noqa: S101 - the head is done by one or the other
             raise stream.error
 
-    async def _upload(self, stream: Stream, request: httpcore2.Request) -> None:
-        _, left = content_expected(request)
-        assert not isinstance(request.stream, bytes)  # noqa: S101
-        async with contextlib.aclosing(aiter(request.stream)) as parts:  # type: ignore[arg-type, type-var]
-            async for part in parts:
-                if left is not None:
-                    left -= len(part)
-                    if left < 0:
-                        raise httpcore2.LocalProtocolError("the body is longer than announced")
-                view = memoryview(part)
-                while view:
-                    size = min(await self._sendable(stream), len(view))
-                    self._h2.send_data(stream.number, bytes(view[:size]))
-                    self._flush()
-                    view = view[size:]
-        if left:
-            raise httpcore2.LocalProtocolError("the body is shorter than announced")
+    def takes(self, stream: Stream) -> int:
+        """How many octets of content the upstream takes now; none before what was sent earlier has left."""
+        if self._closed or self._octets.unsent:
+            return 0
+        return min(self._h2.local_flow_control_window(stream.number), self._h2.max_outbound_frame_size, READ_SIZE)
+
+    def send(self, stream: Stream, content: bytes) -> None:
+        """Send ``content``, no more than ``takes`` allows."""
+        self._h2.send_data(stream.number, content)
+        self._flush()
+
+    def finish(self, stream: Stream) -> None:
+        """All of the request is sent."""
         if stream.error is None and not self._closed:
             self._h2.end_stream(stream.number)
             stream.uploaded = True
             self._flush()
-
-    async def _sendable(self, stream: Stream) -> int:
-        """Wait until the upstream takes more of a request's content; how many octets it takes."""
-        try:
-            async with asyncio.timeout(self._write_s):
-                while True:
-                    if stream.error is not None:
-                        raise stream.error
-                    window = self._h2.local_flow_control_window(stream.number)
-                    if window > 0 and not self._outgoing:
-                        return min(window, self._h2.max_outbound_frame_size, READ_SIZE)
-                    stream.writable.clear()
-                    await stream.writable.wait()
-        except TimeoutError:
-            raise httpcore2.WriteTimeout("the upstream takes no more of the request") from None
 
     def consumed(self, stream: Stream, counted: int) -> None:
         """The caller has ``counted`` octets of the answer: the upstream may send as many more."""
@@ -249,19 +223,10 @@ class Http2Connection(httpcore2.AsyncConnectionInterface):
 
     # What comes in
 
-    async def _read(self) -> None:
-        try:
-            while True:
-                data = await self._wire.read(READ_SIZE)
-                if not data:
-                    self._end(Broken("the upstream closed the connection", "http_response_incomplete"))
-                    return
-                self._heard_at = self._loop.time()
-                self._take(data)
-        except Exception as error:  # whatever the network raises ends the connection
-            self._end(Broken(f"{type(error).__name__}: {error}", "connection_terminated"))
-
     def _take(self, data: bytes) -> None:
+        if not data:
+            self._end(Broken("the upstream closed the connection", "http_response_incomplete"))
+        self._heard_at = self._loop.time()
         self._incoming += data
         number = 0
         try:
@@ -367,24 +332,9 @@ class Http2Connection(httpcore2.AsyncConnectionInterface):
     # What goes out
 
     def _flush(self) -> None:
-        self._outgoing += self._h2.data_to_send()
-        if self._outgoing:
-            self._unsent.set()
-        if len(self._outgoing) > MOST_UNSENT:
+        self._octets.put(self._h2.data_to_send())
+        if self._octets.unsent > MOST_UNSENT:
             self._end(Broken("the upstream reads nothing", "connection_write_timeout"))
-
-    async def _write(self) -> None:
-        try:
-            while True:
-                await self._unsent.wait()
-                self._unsent.clear()
-                data, self._outgoing = bytes(self._outgoing), bytearray()
-                await self._wire.write(data, self._write_s)
-                self._stir()
-        except httpcore2.WriteTimeout as error:
-            self._end(error)
-        except Exception as error:  # whatever the network raises ends the connection
-            self._end(Broken(f"{type(error).__name__}: {error}", "connection_terminated"))
 
     def _stir(self) -> None:
         for stream in self._streams.values():
@@ -405,55 +355,18 @@ class Http2Connection(httpcore2.AsyncConnectionInterface):
                 stream.fail(Broken(str(error), _word(error, begun=stream.begun), lost=not stream.answered))
             else:
                 stream.fail(error)
-        self._tasks = (*self._tasks, self._loop.create_task(self._close()))
+        with contextlib.suppress(H2Error):
+            self._h2.close_connection()
+        self._octets.end(self._h2.data_to_send())
 
-    async def _close(self) -> None:
-        reader, writer = self._tasks[:2]
-        with contextlib.suppress(Exception):
-            writer.cancel()
-            await asyncio.wait((writer,))
-            with contextlib.suppress(H2Error):
-                self._h2.close_connection()
-            await self._wire.write(bytes(self._outgoing) + self._h2.data_to_send(), 0.1)
-        reader.cancel()
-        await asyncio.wait((reader,))
-        with contextlib.suppress(Exception):
-            await self._wire.aclose()
+    def _failed(self, error: Exception) -> None:
+        slow = isinstance(error, httpcore2.WriteTimeout)
+        self._end(error if slow else Broken(f"{type(error).__name__}: {error}", "connection_terminated"))
 
     async def aclose(self) -> None:
         """Close the connection, whatever still uses it."""
         self._end(Broken("closed", "connection_terminated"))
-        await asyncio.wait(self._tasks[2:])
-
-
-class Content:
-    """The content of an answer, for the library's ``Response``. ``limits`` holds the deadline for each next part."""
-
-    def __init__(self, connection: Http2Connection, stream: Stream, limits: dict[str, Any]) -> None:
-        self._connection = connection
-        self._stream = stream
-        self._limits = limits
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        stream = self._stream
-        while True:
-            while stream.chunks:
-                content, counted = stream.chunks.popleft()
-                self._connection.consumed(stream, counted)
-                yield content
-            if stream.ended:
-                return
-            if stream.error is not None:
-                raise stream.error
-            stream.readable.clear()
-            try:
-                async with asyncio.timeout(self._limits["read"]):
-                    await stream.readable.wait()
-            except TimeoutError:
-                raise httpcore2.ReadTimeout("nothing more of the answer in time") from None
-
-    async def aclose(self) -> None:
-        self._connection.abandon(self._stream)
+        await self._octets.ended()
 
 
 def _raw(lines: Any) -> list[tuple[bytes, bytes]]:

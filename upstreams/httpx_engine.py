@@ -34,6 +34,7 @@ class HttpxTransport:
         self._free = asyncio.Semaphore(upstream.pool.connections)
         self._host = upstream.host.encode("idna" if not upstream.host.isascii() else "ascii")
         self._pool = Links(upstream, listeners)
+        self._closed = False
 
     async def send(self, request: UpstreamRequest) -> HttpxAnswer:
         """Send ``request`` and wait for the final head. Raises ``TransportError``."""
@@ -47,6 +48,7 @@ class HttpxTransport:
 
     async def aclose(self) -> None:
         """Close every connection."""
+        self._closed = True
         await self._pool.aclose()
 
     async def _take(self) -> None:
@@ -64,7 +66,7 @@ class HttpxTransport:
         try:
             return await self._attempt(request, call)
         except FOREIGN as error:
-            if not _may_resend(request, call, error):
+            if self._closed or not _may_resend(request, call, error):
                 raise call.failure(error) from error
         call = Attempt(self._upstream, started)
         try:

@@ -131,7 +131,7 @@ class Link(httpcore2.AsyncConnectionInterface):
             if links.proxy_tls is not None:
                 stream = await secured(stream, links.proxy_tls, proxy.host)
             if links.tls is not None:
-                await tunnel(stream, upstream, proxy)
+                await tunnel(stream, self._origin, proxy)
         except BaseException:
             await _ended(stream)
             raise

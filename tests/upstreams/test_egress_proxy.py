@@ -277,6 +277,8 @@ BAD: tuple[Bad, ...] = (
     Bad(name="a-banner", says=b"220 mail ESMTP\r\n\r\n", word="http_protocol_error"),
     Bad(name="a-tls-alert", says=b"\x15\x03\x03\x00\x02\x02\x28\r\n\r\n", word="http_protocol_error"),
     Bad(name="a-head-without-end", says=b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 50_000, word="http_protocol_error"),
+    Bad(name="interim-answers-without-end", says=b"HTTP/1.1 100 Go on\r\n\r\n" * 4_000, then="hold",
+        word="http_protocol_error"),
     Bad(name="octets-behind-the-head", says=status(200) + b"poison", then="hold", word="http_protocol_error"),
     Bad(name="silence", then="hold", word="connection_timeout", code="egress-proxy-timeout"),
     Bad(name="only-100", says=b"HTTP/1.1 100 Go on\r\n\r\n", then="hold", word="connection_timeout",

@@ -81,6 +81,7 @@ class Exchange:
         self.arrival = arrival
         self.stream = arrival.stream
         self.changed = asyncio.Event()
+        self.full = asyncio.Event()  # the caller's window is used up
 
     async def head(self, *fields: tuple[bytes, bytes], status: bytes = b"200", end: bool = False) -> None:
         await self.fields((b":status", status), *fields, end=end)
@@ -102,6 +103,7 @@ class Exchange:
                 if last:
                     return
             else:
+                self.full.set()
                 self.changed.clear()
                 await self.changed.wait()
 

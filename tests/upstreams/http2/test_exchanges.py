@@ -19,7 +19,7 @@ from tests.upstreams.http2.origin import AUTHORITY, Exchange, Http2Origin, conte
 from tests.upstreams.http2.stage import staged
 from tests.upstreams.rig import upstream
 from tests.upstreams.test_httpx_engine import OK, raw_origin
-from upstreams.http2_connection import STREAM_WINDOW, Http2Connection
+from upstreams.http2_connection import Http2Connection
 from upstreams.httpx_engine import HttpxTransport
 from upstreams.transport import UpstreamRequest
 
@@ -209,24 +209,29 @@ async def test_a_caller_that_reads_nothing_holds_up_neither_memory_nor_neighbour
         slow = await stage.engine.send(request())
         for _ in range(4):
             assert len((await stage.fetch()).body) == 1_000_000
-        assert STREAM_WINDOW - 16_384 <= sent <= STREAM_WINDOW
+        assert 262_144 - 16_384 <= sent <= 262_144
         assert origin.connections == 1
         await slow.aclose()
 
 
 async def test_what_an_abandoned_answer_still_brings_uses_up_nobodys_window() -> None:
+    exchanges: list[Exchange] = []
+
     async def large(exchange: Exchange) -> None:
-        await exchange.answer(b"x" * 10_000_000)
+        exchanges.append(exchange)
+        await exchange.answer(b"x" * 1_000_000)
 
     origin = Http2Origin(large)
     async with staged(origin, connections=1) as stage:
         await stage.probe()
-        for _ in range(150):  # more than the connection's whole window
+        for number in range(110):  # more than the connection's whole window
             answer = await stage.engine.send(request())
-            async for _ in answer.body():
-                break
+            if number % 2:
+                async for _ in answer.body():
+                    break
+            await exchanges[-1].full.wait()
             await answer.aclose()
-        assert len((await stage.fetch()).body) == 10_000_000
+        assert len((await stage.fetch()).body) == 1_000_000
         assert origin.connections == 1
         assert {arrival.reset for arrival in origin.cases[:-1]} == {ErrorCodes.CANCEL}
 
@@ -480,6 +485,26 @@ class Deaf(httpcore2.AsyncNetworkStream):
 
     async def aclose(self) -> None:
         self.closed.set()
+
+
+async def test_a_connection_as_silent_as_a_dead_one_gets_no_further_call() -> None:
+    origin = Http2Origin(holding)
+    async with staged(origin, timeouts=replace(PATIENT, first_byte_us=1_100_000)) as stage:
+        await stage.probe()
+        error = (await stage.failure()).error
+        assert (error.code, error.proxy_error) == ("upstream-timeout", "http_response_timeout")
+        assert (await stage.probe()).connection == 2
+
+
+async def test_a_transport_that_is_closed_sends_nothing_again() -> None:
+    origin = Http2Origin(holding)
+    async with staged(origin, probed=False) as stage:
+        await stage.probe()
+        call = asyncio.create_task(outcome(stage.engine, request()))
+        await origin.arrived.wait()
+        await stage.engine.aclose()
+        assert isinstance(await call, Failed)
+        assert (len(origin.cases), origin.connections) == (1, 1)
 
 
 async def test_an_upstream_that_asks_for_answers_and_reads_none_is_cut_off() -> None:
