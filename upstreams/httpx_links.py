@@ -39,6 +39,7 @@ class Links(httpcore2.AsyncConnectionPool):
     def __init__(self, upstream: Upstream, listeners: frozenset[tuple[str, int]]) -> None:
         most = upstream.pool.connections
         super().__init__(max_connections=most, max_keepalive_connections=most)
+        self.closed = False
         self.upstream = upstream
         self.network = Network(listeners)
         self.keep_s = min(IDLE_KEPT_S, upstream.pool.max_age_us / 1e6)
@@ -50,6 +51,14 @@ class Links(httpcore2.AsyncConnectionPool):
 
     def create_connection(self, origin: httpcore2.Origin) -> httpcore2.AsyncConnectionInterface:
         return Link(self, origin)
+
+    async def aclose(self) -> None:
+        self.closed = True
+        await super().aclose()
+
+    def over(self) -> Unreachable:
+        """What a call gets that comes too late."""
+        return Unreachable(unconnected("draining", "connection_terminated", "the transport is closed"))
 
 
 class Link(httpcore2.AsyncConnectionInterface):
@@ -79,6 +88,8 @@ class Link(httpcore2.AsyncConnectionInterface):
         if self._made is not None:
             return self._made
         async with self._dialling:
+            if self._links.closed:
+                raise self._links.over()
             if self._failed:
                 raise httpcore2.ConnectionNotAvailable
             if self._made is None:
@@ -87,13 +98,20 @@ class Link(httpcore2.AsyncConnectionInterface):
                 except BaseException:
                     self._failed = True
                     raise
-                self._links.carries = self._made.most if isinstance(self._made, Http2Connection) else 1
-                if isinstance(self._made, Http2Connection) and not self._made.is_available():
-                    # Not for another connection to try: it would fare the same, and so without end.
-                    await self._made.aclose()
-                    word = "connection_limit_reached"
-                    raise Unreachable(unconnected("upstream-connect", word, "a new connection takes no stream"))
+                await self._check(self._made)
         return self._made
+
+    async def _check(self, made: Http2Connection | httpcore2.AsyncHTTP11Connection) -> None:
+        """Close a connection that came too late or takes nothing. Raises ``Unreachable``."""
+        if self._links.closed:
+            await made.aclose()
+            raise self._links.over()
+        self._links.carries = made.most if isinstance(made, Http2Connection) else 1
+        if isinstance(made, Http2Connection) and not made.is_available():
+            # Not for another connection to try: it would fare the same, and so without end.
+            await made.aclose()
+            word = "connection_limit_reached"
+            raise Unreachable(unconnected("upstream-connect", word, "a new connection takes no stream"))
 
     async def _dialled(self, trace: Trace) -> Http2Connection | httpcore2.AsyncHTTP11Connection:
         links, upstream = self._links, self._links.upstream

@@ -464,6 +464,18 @@ async def test_the_total_deadline_ends_content_that_never_idles() -> None:
         assert origin.cases[0].reset == ErrorCodes.CANCEL
 
 
+@pytest.mark.parametrize("turns", range(0, 60, 6))
+async def test_a_transport_that_is_closed_while_it_connects_leaves_no_connection(turns: int) -> None:
+    origin = Http2Origin(answering)
+    async with staged(origin, probed=False) as stage:
+        call = asyncio.create_task(outcome(stage.engine, request()))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await stage.engine.aclose()
+        await call
+        await origin.until(lambda: origin.open == 0)
+
+
 class Deaf(httpcore2.AsyncNetworkStream):
     """The other end sends its SETTINGS and then pings, and reads nothing."""
 
