@@ -26,7 +26,7 @@ from upstreams.transport import TransportError, UpstreamRequest
 
 pytestmark = pytest.mark.anyio
 
-BRIEF = Timeouts(connect_us=300 * MS, first_byte_us=2_000 * MS)
+BRIEF = Timeouts(connect_us=700 * MS, first_byte_us=2_000 * MS)
 SECRET = b"Basic Z2F0ZXdheTpzZXNhbWU="
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 

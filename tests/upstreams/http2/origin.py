@@ -205,7 +205,7 @@ class Http2Origin:
         return len(self._lines)
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(10):
             while not holds():
                 self.changed.clear()
                 await self.changed.wait()

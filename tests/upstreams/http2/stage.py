@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from policies.model import Pool, Timeouts, Tls
@@ -17,6 +17,8 @@ from tests.upstreams.rig import upstream
 from upstreams.httpx_engine import HttpxTransport
 from upstreams.transport import UpstreamRequest
 
+HASTY = replace(QUICK, connect_us=PATIENT.connect_us)
+"""For what is about a deadline other than that of connecting."""
 _markers = itertools.count(1)
 
 
@@ -60,7 +62,7 @@ class Stage:
             yield task
         finally:
             self.origin.go.set()
-            await asyncio.wait((task,), timeout=3)
+            await asyncio.wait((task,), timeout=10)
 
 
 @contextlib.asynccontextmanager
@@ -84,7 +86,7 @@ async def staged(
         try:
             yield stage
             if probed:
-                async with asyncio.timeout(3):
+                async with asyncio.timeout(10):
                     await asyncio.gather(*(stage.probe() for _ in range(connections)))
         finally:
             await transport.aclose()
@@ -111,7 +113,7 @@ class Case:
 
 async def play(case: Case) -> None:
     origin = Http2Origin(case.script, early=case.early, **case.origin)
-    async with staged(origin, timeouts=QUICK if case.quick else PATIENT) as stage, stage.neighbour() as neighbour:
+    async with staged(origin, timeouts=HASTY if case.quick else PATIENT) as stage, stage.neighbour() as neighbour:
         body = None if case.body is None else pieces(*case.body)
         result = await outcome(
             stage.engine, request(case.method, b"/case", body=body, content_length=case.content_length)

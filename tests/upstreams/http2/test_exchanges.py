@@ -14,9 +14,9 @@ from h2.settings import SettingCodes
 from hyperframe.frame import GoAwayFrame, PingFrame, SettingsFrame
 
 from policies.model import Pool, Tls
-from tests.upstreams.conformance.stage import PATIENT, QUICK, Failed, Reply, outcome, pieces, request
+from tests.upstreams.conformance.stage import PATIENT, Failed, Reply, outcome, pieces, request
 from tests.upstreams.http2.origin import AUTHORITY, Exchange, Http2Origin, context
-from tests.upstreams.http2.stage import staged
+from tests.upstreams.http2.stage import HASTY, staged
 from tests.upstreams.rig import upstream
 from tests.upstreams.test_httpx_engine import OK, raw_origin
 from upstreams.http2_connection import Http2Connection
@@ -118,7 +118,7 @@ async def test_an_upload_asks_for_no_more_than_the_upstream_takes() -> None:
             yield b"x" * 10_000
 
     origin = Http2Origin(answering, grants=False, early=False)
-    async with staged(origin, timeouts=QUICK) as stage:
+    async with staged(origin, timeouts=HASTY) as stage:
         failed = await stage.failure(request(b"POST", b"/case", body=counted()))
         assert (failed.error.code, failed.error.proxy_error) == ("upstream-timeout", "connection_write_timeout")
         await stage.probe()
@@ -143,7 +143,7 @@ async def refusing_early_and_resetting(exchange: Exchange) -> None:
 async def test_an_answer_before_the_body_is_complete_ends_the_upload(script: object) -> None:
     origin = Http2Origin(script, early=True)  # type: ignore[arg-type]
     async with staged(origin) as stage:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             assert (await stage.fetch(request(b"POST", b"/case", body=endless()))).body == b"too large"
         await stage.probe()
         assert origin.connections == 1
@@ -155,7 +155,7 @@ async def test_a_reset_during_the_upload_is_heard_at_once() -> None:
         await exchange.reset(ErrorCodes.INTERNAL_ERROR)
 
     origin = Http2Origin(resetting, early=True)
-    async with staged(origin) as stage, asyncio.timeout(2):
+    async with staged(origin) as stage, asyncio.timeout(10):
         failed = await stage.failure(request(b"POST", b"/case", body=endless()))
         assert (failed.error.code, failed.error.proxy_error) == ("upstream-protocol", "connection_terminated")
 
@@ -275,7 +275,7 @@ async def test_callers_that_leave_at_any_moment_disturb_nobody() -> None:
 
 async def test_an_upstream_that_takes_one_stream_gets_one_connection_for_each_call() -> None:
     origin = Http2Origin(holding, settings={SettingCodes.MAX_CONCURRENT_STREAMS: 1})
-    async with staged(origin, connections=3, timeouts=QUICK) as stage:
+    async with staged(origin, connections=3, timeouts=HASTY) as stage:
         await stage.probe()
         results = await asyncio.gather(*(outcome(stage.engine, request()) for _ in range(4)))
         codes = sorted(result.error.code for result in results if isinstance(result, Failed))
@@ -285,7 +285,7 @@ async def test_an_upstream_that_takes_one_stream_gets_one_connection_for_each_ca
 
 async def test_calls_share_a_connection_and_are_as_many_as_the_pool_allows() -> None:
     origin = Http2Origin(holding)
-    async with staged(origin, connections=3, timeouts=QUICK) as stage:
+    async with staged(origin, connections=3, timeouts=HASTY) as stage:
         results = await asyncio.gather(*(outcome(stage.engine, request()) for _ in range(4)))
         codes = sorted(result.error.code for result in results if isinstance(result, Failed))
         assert codes == ["upstream-pool", "upstream-timeout", "upstream-timeout", "upstream-timeout"]
@@ -294,7 +294,7 @@ async def test_calls_share_a_connection_and_are_as_many_as_the_pool_allows() -> 
 
 async def test_an_upstream_that_takes_no_stream_at_all_is_unavailable() -> None:
     origin = Http2Origin(answering, settings={SettingCodes.MAX_CONCURRENT_STREAMS: 0})
-    async with staged(origin, probed=False) as stage, asyncio.timeout(2):
+    async with staged(origin, probed=False) as stage, asyncio.timeout(10):
         error = (await stage.failure()).error
         assert (error.code, error.phase, error.sent) == ("upstream-connect", "upstream_connect", False)
 
@@ -329,7 +329,7 @@ async def leaving_at_once(exchange: Exchange) -> None:
 async def test_a_connection_that_is_given_up_before_its_first_call_is_not_replaced_without_end() -> None:
     settings = SettingsFrame(0).serialize() + GoAwayFrame(0, last_stream_id=0).serialize()
     origin = Http2Origin(leaving_at_once, greeting=settings)
-    async with staged(origin, probed=False) as stage, asyncio.timeout(2):
+    async with staged(origin, probed=False) as stage, asyncio.timeout(10):
         error = (await stage.failure()).error
         assert (error.code, error.phase, error.sent) == ("upstream-connect", "upstream_connect", False)
         assert origin.connections == 1
@@ -415,8 +415,8 @@ async def test_a_connection_that_does_not_begin_with_settings_carries_nothing(
     greeting: bytes, code: str, word: str
 ) -> None:
     origin = Http2Origin(answering, greeting=greeting)
-    async with staged(origin, timeouts=QUICK, probed=False) as stage:
-        for _ in range(2):
+    async with staged(origin, timeouts=replace(PATIENT, connect_us=1_000_000), probed=False) as stage:
+        for _ in range(2 if code == "upstream-protocol" else 1):
             error = (await stage.failure(post(b"secret"))).error
             found = (error.code, error.proxy_error, error.phase, error.sent)
             assert found == (code, word, "upstream_connect", False), error
@@ -522,7 +522,7 @@ async def test_a_transport_that_is_closed_sends_nothing_again() -> None:
 async def test_an_upstream_that_asks_for_answers_and_reads_none_is_cut_off() -> None:
     wire = Deaf()
     connection = Http2Connection(wire, write_s=30, keep_s=30, max_age_s=30)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         await connection.begin()
         await wire.closed.wait()
     assert connection.is_closed()

@@ -136,7 +136,7 @@ async def call(connection: Http2Connection) -> tuple[int, bytes] | None:
 
 async def played(octets: bytes, size: int) -> list[tuple[int, bytes] | None]:
     connection = Http2Connection(Played(octets, size), write_s=5, keep_s=5, max_age_s=5)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(10):
         await connection.begin()
         results = await asyncio.gather(call(connection), call(connection))
         await connection.aclose()
