@@ -37,7 +37,7 @@ from upstreams.http2_wire import READ_SIZE, Octets
 from upstreams.httpx_failures import Broken, reset
 
 FRAME_HEAD = 9
-SETTINGS, GOAWAY = 4, 7
+HEADERS, SETTINGS, GOAWAY, CONTINUATION = 1, 4, 7, 9
 MOST_STREAMS = 100
 """Exchanges on one connection, if the upstream allows as many."""
 STREAM_WINDOW = 262_144
@@ -62,6 +62,7 @@ class Http2Connection(httpcore2.AsyncConnectionInterface):
         self._streams: dict[int, Stream] = {}
         self._incoming = bytearray()
         self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._block = 0  # octets of the header block that is coming
         self._settled = False  # the upstream's SETTINGS are here
         self._draining = False  # finishes what it carries
         self._used = False
@@ -257,6 +258,10 @@ class Http2Connection(httpcore2.AsyncConnectionInterface):
         if kind == GOAWAY:
             self._leaving(number, frame[FRAME_HEAD:])
             return
+        if kind in (HEADERS, CONTINUATION):
+            self._block = len(frame) + (self._block if kind == CONTINUATION else 0)
+            if self._block > LARGEST_HEAD:  # before it is decoded, which takes long for what will be refused
+                raise DenialOfServiceError("a header block larger than a head may be")
         for event in self._h2.receive_data(frame):
             self._happened(event)
 

@@ -22,6 +22,7 @@ from tests.upstreams.http2.stage import Case, play
 
 pytestmark = pytest.mark.anyio
 
+STATUS = (b":status", b"200")
 LENGTH_2 = (b"content-length", b"2")
 KEPT = Fault(reused=True)
 LOST = Fault(reused=False)
@@ -124,6 +125,12 @@ async def continuation_flood(exchange: Exchange) -> None:
     await exchange.frame(HeadersFrame(exchange.stream, b""))
     for _ in range(1_000):
         await exchange.frame(ContinuationFrame(exchange.stream, b""))
+
+
+async def long_header_block(exchange: Exchange) -> None:
+    await exchange.frame(HeadersFrame(exchange.stream, b"\x88"))
+    for _ in range(5):
+        await exchange.frame(ContinuationFrame(exchange.stream, b"\x88" * 16_000))
 
 
 async def interleaved_header_block(exchange: Exchange) -> None:
@@ -284,8 +291,9 @@ CASES: tuple[Case, ...] = (
         phases=frozenset(("upstream_wait", "upstream_body")), began=True, reused=False)),
     Case(name="content-after-the-end", script=content_after_the_end, expect=Answer(reused=None)),
     Case(name="continuations-without-end", script=continuation_flood, expect=LOST),
+    Case(name="a-header-block-over-64-kib", script=long_header_block, expect=LOST),
     Case(name="another-frame-in-a-header-block", script=interleaved_header_block, expect=LOST),
-    Case(name="more-than-64-kib-of-fields", script=fields((b":status", b"200"), (b"a", b"b" * 70_000)), expect=LOST),
+    Case(name="more-than-64-kib-of-fields", script=fields(STATUS, *[(b"a", b"b" * 3_900)] * 30), expect=LOST),
     Case(name="a-pushed-answer", script=pushed, expect=LOST),
     Case(name="no-hpack", script=no_hpack, expect=LOST),
     Case(name="a-frame-of-16-mib", script=oversized_frame, expect=LOST),
