@@ -56,13 +56,17 @@ class Http1Transport:
     async def send(self, request: UpstreamRequest) -> Answer:
         """Send ``request`` and wait for the final head. Raises ``TransportError``, and what the body raises."""
         head = head_of(request)
-        # Nothing is asked of the upstream before the caller has begun to send what it announced.
-        part = None if request.body is None else await anext(request.body, None)
-        upload = _Upload(request, part)
-        if upload.whole:
-            await upload.end()
-        total_at = asyncio.get_running_loop().time() + self._total_s
-        connection = self._ready() or await self._slot()
+        if request.body is None and not request.content_length:
+            upload = NOTHING
+        else:
+            # Nothing is asked of the upstream before the caller has begun to send what it announced.
+            part = None if request.body is None else await anext(request.body, None)
+            upload = _Upload(request, part)
+            if upload.whole:
+                await upload.end()
+        now = asyncio.get_running_loop().time()
+        total_at = now + self._total_s
+        connection = self._ready(now) or await self._slot()
         try:
             return await self._call(connection, request.method, head, upload, total_at)
         except TransportError as error:
@@ -90,9 +94,7 @@ class Http1Transport:
     ) -> Answer:
         """One attempt on ``connection``: returns with the final head, or ends the connection."""
         self._sweep_soon()
-        answer = connection.begin(
-            method, head + upload.first, whole=upload.whole, deadlines=self._deadlines, total_at=total_at
-        )
+        answer = connection.begin(method, head + upload.first, upload.whole, self._deadlines, total_at)
         try:
             if upload.whole:
                 await answer.head
@@ -105,9 +107,8 @@ class Http1Transport:
 
     # Slots
 
-    def _ready(self) -> Connection | None:
+    def _ready(self, now: float) -> Connection | None:
         """An idle connection that can still be used."""
-        now = asyncio.get_running_loop().time()
         while self._idle:
             connection = self._idle.pop()
             if not self._outlived(connection, now):
@@ -328,6 +329,10 @@ class _Upload:
         return part
 
 
+NOTHING = _Upload(UpstreamRequest(b"GET", b"/", []), None)
+"""The upload of every request without a body."""
+
+
 async def _connected(found: list[str], port: int, until: float) -> socket.socket:
     """A socket to the first address that answers; each gets its share of the time that is left."""
     loop = asyncio.get_running_loop()
@@ -361,10 +366,10 @@ def _end(sock: socket.socket) -> None:
 def head_of(request: UpstreamRequest) -> bytes:
     """The request's head as octets, framing included. Raises ``TransportError`` for what would split it."""
     lines = [b"%b %b HTTP/1.1" % (request.method, request.target)]
-    for name, value in request.headers:
-        if name not in _NAMES:
-            _learn(name)
-        lines.append(b"%b: %b" % (name, value))
+    for pair in request.headers:
+        if pair[0] not in _NAMES:
+            _learn(pair[0])
+        lines.append(b": ".join(pair))
     if request.content_length is not None:
         lines.append(b"content-length: %d" % request.content_length)
     elif request.body is not None:

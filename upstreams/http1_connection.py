@@ -73,7 +73,7 @@ class Connection(asyncio.Protocol):
 
     # The call's side
 
-    def begin(self, method: bytes, data: bytes, *, whole: bool, deadlines: Deadlines, total_at: float) -> Answer:
+    def begin(self, method: bytes, data: bytes, whole: bool, deadlines: Deadlines, total_at: float) -> Answer:
         """Send ``data``, the beginning of a request or, when ``whole``, all of it; the answer's head is a future."""
         answer = self._answer = Answer(self, method, self._loop.create_future())
         self._headers: Headers = []

@@ -106,10 +106,17 @@ class Book:
         return tuple(free)
 
     def _hold(self, account: str, demand: Demand, now_us: int) -> Lease:
-        self._next_id += 1
-        lease = Lease(account, demand, self._next_id, now_us)
-        self.renew(lease, now_us)
-        return lease
+        id = self._next_id = self._next_id + 1
+        held = self._held.get(account)
+        if held is None:
+            held = self._held[account] = {}
+        for slot in demand.slots:
+            holders = held.get(slot.key)
+            if holders is None:
+                held[slot.key] = {id: now_us + demand.lease_us}
+            else:
+                holders[id] = now_us + demand.lease_us
+        return Lease(account, demand, id, now_us + demand.lease_us // 3)
 
     def _charge_shadows(self, states: dict[str, State], demand: Demand, now_us: int, wall_us: int) -> tuple[str, ...]:
         """Charge the shadow limits that fit and name the others: they measure an admitted call, never refuse it."""
