@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from policies.websocket import CLOSING_KEY, Closing
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -20,7 +22,7 @@ CLOSE = (b"connection", b"close")
 
 class Gate:
     """``started`` is set once the application has started; ``draining`` makes every answer the connection's last;
-    ``cutting`` says that cancelled requests are expected.
+    ``cutting`` says that cancelled requests are expected; ``closing`` ends the open WebSockets.
 
     RFC 9112 9.6: a server that is going away says ``connection: close`` on its last answer, so that no
     client sends the next request into a connection that is being closed.
@@ -31,6 +33,7 @@ class Gate:
         self.in_flight = 0
         self.draining = False
         self.cutting = False
+        self.closing = Closing()
         self.started = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,7 +42,11 @@ class Gate:
             return
         self.in_flight += 1
         try:
-            await self._app(scope, receive, self._closing(send) if scope["type"] == "http" else send)
+            if scope["type"] == "http":
+                await self._app(scope, receive, self._closing(send))
+            else:
+                scope[CLOSING_KEY] = self.closing
+                await self._app(scope, receive, send)
         except asyncio.CancelledError:
             if not self.cutting:
                 raise  # else the server would log a traceback for each request that the drain cut off

@@ -187,9 +187,13 @@ class Worker:
         await self._channel.send(self._state())
 
     async def _drained(self, serving: asyncio.Task[None]) -> None:
-        """RULINGS 19: unready, ``delay``, stop accepting, requests in flight end, at most ``timeout``."""
+        """RULINGS 19: unready, ``delay``, stop accepting, requests in flight end, at most ``timeout``.
+
+        A WebSocket is told at once, because it would never end; an event stream has until the timeout.
+        """
         await self._channel.send(self._state())
         await _sleep_unless(self._drain.delay_us, self._hurried)
+        self._gate.closing.begin()  # before the servers close them with codes of their own
         self._server.stop()
         forced = asyncio.create_task(self._overdue())
         await asyncio.wait((serving, forced), return_when=asyncio.FIRST_COMPLETED)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from policies.errors import GatewayError
 from policies.exchange import SCOPE_KEY, Exchange
@@ -19,10 +19,12 @@ from policies.model import Upstream
 from policies.paths import framing_problem
 from policies.plan import Onward, Plan
 from policies.ports import Clock
+from policies.websocket import CLOSING_KEY, SOCKET_KEY, Closing
 from upstreams.hop import Passage, inbound_response, max_forwards, outbound_request
 from upstreams.pool import Borrowed, TransportLookup
-from upstreams.transport import Headers, Transport, TransportError, UpstreamRequest, UpstreamResponse
+from upstreams.transport import Headers, Switched, Transport, TransportError, UpstreamRequest, UpstreamResponse
 from upstreams.watch import Watches
+from upstreams.websocket import Handshake, Tunnel, asking, granted, not_granted
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -52,10 +54,6 @@ class Forwarder:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises ``GatewayError``. Returns without an answer when the caller is gone (``exchange.client_gone``)."""
-        if scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1003, "reason": "not forwarded"})
-            return
         exchange: Exchange = scope[SCOPE_KEY]
         plan = exchange.plan
         if plan is None:
@@ -65,6 +63,8 @@ class Forwarder:
             return
         call = _Call(exchange, receive, send, self._clock)
         request = self._request(scope, exchange, plan, call)
+        if SOCKET_KEY in scope:
+            call.socket = asking(request), scope.get(CLOSING_KEY) or Closing()
         exchange.upstream_name, exchange.upstream_host = plan.upstream.name, plan.upstream.host
         exchange.upstream_started_us = call.began_us
         exchange.phase = "upstream_connect"
@@ -108,13 +108,14 @@ class _Call:
 
     __slots__ = (
         "_clock", "_receive", "_receiving_since_us", "_send", "_sending_since_us", "_stalled", "_task", "_waited_us",
-        "_watcher", "began_us", "exchange", "finishing", "length", "started", "uploaded",
+        "_watcher", "began_us", "exchange", "finishing", "length", "socket", "started", "uploaded",
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange, receive: Receive, send: Send, clock: Clock) -> None:
         self.exchange = exchange
         self.length: int | None = None  # announced for the caller's body
         self.uploaded = False
+        self.socket: tuple[Handshake, Closing] | None = None  # a WebSocket is asked for
         self.started = False  # the head was handed to the server
         self.finishing = False  # the last part was; a disconnect means nothing any more
         self.began_us = clock.steady_us()
@@ -134,7 +135,10 @@ class _Call:
             answer = await transport.send(request)
             content = answer.content
             if content is None:
-                await self._stream(answer, pseudonym, request.method)
+                if self.socket is not None and answer.status == 101:
+                    await self._tunnel(cast(Switched, answer), pseudonym, *self.socket)
+                else:
+                    await self._stream(answer, pseudonym, request.method)
                 return
             # It is here as a whole, and its connection may already carry another call.
             headers = self._head(answer, pseudonym)
@@ -203,6 +207,20 @@ class _Call:
     async def _stream(self, answer: UpstreamResponse, pseudonym: bytes, method: bytes) -> None:
         try:
             await self._pass_on(answer, self._head(answer, pseudonym), method)
+        finally:
+            await answer.aclose()
+
+    async def _tunnel(self, answer: Switched, pseudonym: bytes, handshake: Handshake, closing: Closing) -> None:
+        """``upstreams.websocket`` from here on, which alone may ``receive`` now: no watch listens any more."""
+        self.uploaded = False
+        self.stop_watching()
+        try:
+            fault = handshake.fault(answer.headers)
+            if fault is not None:
+                raise not_granted(fault)
+            headers = granted(self._head(answer, pseudonym))
+            await self._start({"type": "http.response.start", "status": 101, "headers": headers})
+            await Tunnel(answer, self._receive, self._send, exchange=self.exchange, closing=closing).run()
         finally:
             await answer.aclose()
 

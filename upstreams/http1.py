@@ -64,12 +64,12 @@ class Http1Transport:
         total_at = asyncio.get_running_loop().time() + self._total_s
         connection = self._ready() or await self._slot()
         try:
-            return await self._call(connection, request.method, head, upload, total_at)
+            return await self._call(connection, request, head, upload, total_at)
         except TransportError as error:
             stale = connection.used and not connection.heard and error.proxy_error == "connection_terminated"
             if self._closed or not (stale and repeatable(request)):
                 raise
-        return await self._call(await self._fresh(), request.method, head, upload, total_at)
+        return await self._call(await self._fresh(), request, head, upload, total_at)
 
     async def aclose(self) -> None:
         """Close every connection, whatever still uses it."""
@@ -86,13 +86,13 @@ class Http1Transport:
         await asyncio.sleep(0)  # lets the loop drop the sockets
 
     async def _call(
-        self, connection: Connection, method: bytes, head: bytes, upload: _Upload, total_at: float
+        self, connection: Connection, request: UpstreamRequest, head: bytes, upload: _Upload, total_at: float
     ) -> Answer:
         """One attempt on ``connection``: returns with the final head, or ends the connection."""
         self._sweep_soon()
-        answer = connection.begin(
-            method, head + upload.first, whole=upload.whole, deadlines=self._deadlines, total_at=total_at
-        )
+        data, deadlines = head + upload.first, self._deadlines
+        answer = connection.begin(request.method, data, whole=upload.whole, deadlines=deadlines, total_at=total_at)
+        connection.upgrade = request.upgrade
         try:
             if upload.whole:
                 await answer.head

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httptools
@@ -48,7 +48,8 @@ class Connection(asyncio.Protocol):
     """One connection and the call on it. ``expires`` is the deadline that the pool's sweep enforces.
 
     ``freed`` is called when an answer is whole and the connection can carry another call, ``lost`` once when
-    it cannot any more. ``heard``: a byte of the answer to the call under way has come.
+    it cannot any more. ``heard``: a byte of the answer to the call under way has come. ``upgrade``: the call asks
+    for another protocol, and once the answer is 101 every octet behind it is the caller's.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Connection(asyncio.Protocol):
         self._silence = self._trailers = 0
         self._sent_whole = self.heard = self._interim = self._surplus = self._keep = False
         self._sized = self._chunked = self._closing = self._until_close = False
+        self.upgrade = self._switched = False
         self.expires = total_at
         if self.closed:
             answer.fail(self._ended or self._error("upstream-protocol", "connection_terminated", "closed"))
@@ -172,6 +174,9 @@ class Connection(asyncio.Protocol):
             else:
                 self._read_head(answer, data)
         except (_Fault, httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if self._switched and isinstance(error, httptools.HttpParserUpgrade):
+                self._switch(answer, data[error.args[0] :])
+                return
             if not answer.complete:
                 self.fail(self._error("upstream-protocol", "http_protocol_error", str(error.__context__ or error)))
                 return
@@ -238,14 +243,16 @@ class Connection(asyncio.Protocol):
             raise _Fault("transfer coding in HTTP/1.0")
         if len(self._headers) > MOST_FIELDS:
             raise _Fault(f"more than {MOST_FIELDS} header fields")
-        if 100 <= status < 200:
+        if 100 <= status < 200 and not (status == 101 and self.upgrade and version == "1.1"):
             self._interrupt(status)
             return
-        if not 200 <= status <= 599:
+        if not 101 <= status <= 599:
             raise _Fault("a status outside 100-599")
         answer.status, answer.headers = status, self._headers
         self._phase = "upstream_body"
-        if answer.method == b"HEAD":
+        if status == 101:
+            self._switched = True
+        elif answer.method == b"HEAD":
             self._keep = version == "1.1"
             answer.finish()
         elif not (self._sized or self._chunked) and status not in (204, 304):
@@ -267,7 +274,7 @@ class Connection(asyncio.Protocol):
         answer = self._answer
         if self._interim:
             self._interim = False
-        elif answer is not None and not answer.complete:
+        elif answer is not None and not answer.complete and not self._switched:
             self._keep = self._parser.should_keep_alive()
             answer.finish()
 
@@ -302,6 +309,9 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data[room:])
 
     def _read_body(self, answer: Answer, data: bytes) -> None:
+        if self._switched:
+            answer.add(data)
+            return
         self._silence += len(data)
         self._parser.feed_data(data)
         if self._chunked and self._silence > LARGEST_SILENCE and not answer.complete:
@@ -313,6 +323,15 @@ class Connection(asyncio.Protocol):
             raise _Fault("a switch of protocols that nobody asked for")
         self._interim = True
         self._sized = self._chunked = self._closing = False
+
+    def _switch(self, answer: Answer, data: bytes) -> None:
+        """Another protocol begins with ``data``; silence and its end are the caller's to judge from here on."""
+        self._until_close = True
+        self._total_at = self.expires = NEVER
+        self._deadlines = replace(self._deadlines, idle=NEVER)
+        if data:
+            answer.add(data)
+        self._go_on(answer)
 
     def _go_on(self, answer: Answer) -> None:
         """The head is here and the content still coming."""

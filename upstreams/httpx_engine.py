@@ -18,11 +18,12 @@ from typing import Any, TypeVar
 import httpcore2
 
 from policies.model import Upstream
+from upstreams.http1 import Http1Transport
 from upstreams.http1_connection import LARGEST_HEAD, MOST_FIELDS
 from upstreams.httpx_failures import FOREIGN
 from upstreams.httpx_network import ATTEMPT, Attempt, Network
 from upstreams.tls import usable
-from upstreams.transport import Headers, TransportError, UpstreamRequest, repeatable
+from upstreams.transport import Headers, TransportError, UpstreamRequest, UpstreamResponse, repeatable
 
 T = TypeVar("T")
 IDLE_KEPT_S = 30.0
@@ -34,6 +35,8 @@ class HttpxTransport:
 
     def __init__(self, upstream: Upstream, *, listeners: frozenset[tuple[str, int]] = frozenset()) -> None:
         self._upstream = upstream
+        self._listeners = listeners
+        self._switching: Http1Transport | None = None
         self._free = asyncio.Semaphore(upstream.pool.connections)
         self._host = upstream.host.encode("idna" if not upstream.host.isascii() else "ascii")
         self._pool = httpcore2.AsyncConnectionPool(
@@ -44,8 +47,15 @@ class HttpxTransport:
             network_backend=Network(listeners),
         )
 
-    async def send(self, request: UpstreamRequest) -> HttpxAnswer:
-        """Send ``request`` and wait for the final head. Raises ``TransportError``."""
+    async def send(self, request: UpstreamRequest) -> UpstreamResponse:
+        """Send ``request`` and wait for the final head. Raises ``TransportError``.
+
+        A switch of protocols is HTTP/1.1's, so what asks for one goes by that engine, with a pool of its own.
+        """
+        if request.upgrade:
+            if self._switching is None:
+                self._switching = Http1Transport(self._upstream, listeners=self._listeners)
+            return await self._switching.send(request)
         await self._take()
         try:
             answer = await self._send(request)
@@ -56,6 +66,8 @@ class HttpxTransport:
 
     async def aclose(self) -> None:
         """Close every connection."""
+        if self._switching is not None:
+            await self._switching.aclose()
         await self._pool.aclose()
 
     async def _take(self) -> None:
