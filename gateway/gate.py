@@ -22,7 +22,8 @@ CLOSE = (b"connection", b"close")
 
 class Gate:
     """``started`` is set once the application has started; ``draining`` makes every answer the connection's last;
-    ``cutting`` says that cancelled requests are expected; ``closing`` ends the open WebSockets.
+    ``cutting`` says that cancelled requests are expected; ``closing`` ends the open WebSockets,
+    and ``socketless`` is set while there are none.
 
     RFC 9112 9.6: a server that is going away says ``connection: close`` on its last answer, so that no
     client sends the next request into a connection that is being closed.
@@ -31,6 +32,9 @@ class Gate:
     def __init__(self, app: App) -> None:
         self._app = app
         self.in_flight = 0
+        self._sockets = 0  # of those, WebSockets
+        self.socketless = asyncio.Event()
+        self.socketless.set()
         self.draining = False
         self.cutting = False
         self.closing = Closing()
@@ -45,13 +49,23 @@ class Gate:
             if scope["type"] == "http":
                 await self._app(scope, receive, self._closing(send))
             else:
-                scope[CLOSING_KEY] = self.closing
-                await self._app(scope, receive, send)
+                await self._socket(scope, receive, send)
         except asyncio.CancelledError:
             if not self.cutting:
                 raise  # else the server would log a traceback for each request that the drain cut off
         finally:
             self.in_flight -= 1
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[CLOSING_KEY] = self.closing
+        self._sockets += 1
+        self.socketless.clear()
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._sockets -= 1
+            if not self._sockets:
+                self.socketless.set()
 
     def _watching(self, send: Send) -> Send:
         async def watched(message: Message) -> None:

@@ -25,7 +25,7 @@ Headers = list[tuple[bytes, bytes]]
 
 LARGEST_REFUSAL = 1024 * 1024
 """Octets of an answer other than 101: one server can only send it whole."""
-GOODBYE_S = 5.0
+GOODBYE_S = 2.0
 """How long a caller that does not read may hold up its own close."""
 REFUSAL = "websocket.http.response"
 _CUT = {"status": 502, "headers": [(b"content-length", b"0")]}

@@ -22,7 +22,15 @@ from policies.ports import Clock
 from policies.websocket import CLOSING_KEY, SOCKET_KEY, Closing
 from upstreams.hop import Passage, inbound_response, max_forwards, outbound_request
 from upstreams.pool import Borrowed, TransportLookup
-from upstreams.transport import Headers, Switched, Transport, TransportError, UpstreamRequest, UpstreamResponse
+from upstreams.transport import (
+    Headers,
+    Switched,
+    Transport,
+    TransportError,
+    UpstreamRequest,
+    UpstreamResponse,
+    endless,
+)
 from upstreams.watch import Watches
 from upstreams.websocket import Handshake, Tunnel, asking, granted, not_granted
 
@@ -207,6 +215,10 @@ class _Call:
     async def _stream(self, answer: UpstreamResponse, pseudonym: bytes, method: bytes) -> None:
         try:
             await self._pass_on(answer, self._head(answer, pseudonym), method)
+        except asyncio.CancelledError:
+            if self.exchange.client_gone and self.started and endless(answer.headers):
+                await self._part(b"", more=False)  # a stream is judged by its head (spec sla.md T1): leaving ends it
+            raise
         finally:
             await answer.aclose()
 

@@ -18,7 +18,7 @@ import httptools
 from policies.errors import Phase
 from upstreams.egress import untrusted
 from upstreams.http1_answer import Answer
-from upstreams.transport import Headers, TransportError
+from upstreams.transport import Headers, TransportError, endless
 
 LARGEST_HEAD = 65_536
 MOST_FIELDS = 100
@@ -336,7 +336,7 @@ class Connection(asyncio.Protocol):
     def _go_on(self, answer: Answer) -> None:
         """The head is here and the content still coming."""
         if not answer.head.done():
-            if _endless(answer.headers):
+            if endless(answer.headers):
                 self._total_at = NEVER
             answer.begin()
         if not answer.awaited:  # else the wait goes on: framing alone is no progress
@@ -388,8 +388,3 @@ class Connection(asyncio.Protocol):
 
     def _error(self, code: str, word: str, text: str) -> TransportError:
         return TransportError(code, proxy_error=word, phase=self._phase, sent=True, text=text)
-
-
-def _endless(headers: Headers) -> bool:
-    """Event streams have no total deadline (RULINGS 18)."""
-    return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers)

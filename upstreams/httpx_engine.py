@@ -23,7 +23,7 @@ from upstreams.http1_connection import LARGEST_HEAD, MOST_FIELDS
 from upstreams.httpx_failures import FOREIGN
 from upstreams.httpx_network import ATTEMPT, Attempt, Network
 from upstreams.tls import usable
-from upstreams.transport import Headers, TransportError, UpstreamRequest, UpstreamResponse, repeatable
+from upstreams.transport import Headers, TransportError, UpstreamRequest, UpstreamResponse, endless, repeatable
 
 T = TypeVar("T")
 IDLE_KEPT_S = 30.0
@@ -136,10 +136,7 @@ class HttpxAnswer:
     async def body(self) -> AsyncIterator[bytes]:
         """The content, still encoded. Raises ``TransportError`` when it is cut short or too slow."""
         self._chunks = self._response.stream.__aiter__()  # type: ignore[union-attr]
-        endless = any(
-            name == b"content-type" and value.startswith(b"text/event-stream") for name, value in self.headers
-        )
-        until = None if endless else self._call.total_at
+        until = None if endless(self.headers) else self._call.total_at
         try:
             while True:
                 async with asyncio.timeout_at(until):

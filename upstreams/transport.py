@@ -39,6 +39,11 @@ def repeatable(request: UpstreamRequest) -> bool:
     return request.body is None and request.method in SAFE_TO_REPEAT and not keyed
 
 
+def endless(headers: Headers) -> bool:
+    """Whether this is the head of an event stream, which has no total deadline (RULINGS 18)."""
+    return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers)
+
+
 class UpstreamResponse(Protocol):
     """An answer whose head has arrived.
 
