@@ -37,13 +37,15 @@ _SCHEMES = {"ws": "http", "wss": "https"}
 class WebSockets:
     """ASGI, outermost: every ``websocket`` scope goes on as ``http``; no other scope may come here."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, goodbye_s: float = GOODBYE_S) -> None:
         self.app = app
+        self._goodbye_s = goodbye_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (await receive())["type"] != "websocket.connect":
             return
-        socket = _Socket(receive, send, explains=REFUSAL in scope.get("extensions", ()))
+        explains = REFUSAL in (scope.get("extensions") or ())
+        socket = _Socket(receive, send, explains=explains, goodbye_s=self._goodbye_s)
         scheme = _SCHEMES.get(scope.get("scheme", "ws"), "http")
         call = {**scope, "type": "http", "method": "GET", "scheme": scheme, SOCKET_KEY: True}
         try:
@@ -63,11 +65,12 @@ class WebSockets:
 class _Socket:
     """One WebSocket: what was answered so far, and how it ended."""
 
-    __slots__ = ("_answer", "_body", "_explains", "_open", "_over", "_receive", "_send", "_settled")
+    __slots__ = ("_answer", "_body", "_explains", "_goodbye_s", "_open", "_over", "_receive", "_send", "_settled")
 
-    def __init__(self, receive: Receive, send: Send, *, explains: bool) -> None:
+    def __init__(self, receive: Receive, send: Send, *, explains: bool, goodbye_s: float) -> None:
         self._receive = receive
         self._send = send
+        self._goodbye_s = goodbye_s
         self._explains = explains
         self._answer: Message | None = None  # the head of an answer other than 101
         self._body = bytearray()
@@ -77,7 +80,7 @@ class _Socket:
 
     async def receive(self) -> Message:
         """The caller's next message or its end. Before the 101 nothing comes, and one server would say so for ever."""
-        if not self._open:
+        if not self._settled.is_set():
             await self._settled.wait()
         if self._over:
             return {"type": "http.disconnect", "code": NO_STATUS, "reason": ""}
@@ -135,14 +138,13 @@ class _Socket:
 
     async def _refuse(self, answer: Message, body: bytes) -> None:
         """One whole answer, or none where the server cannot send it: then it says 403."""
-        self._settled.set()
         if self._explains:
             headers = combined(answer["headers"], len(body))
             await self._pass({"type": REFUSAL + ".start", "status": answer["status"], "headers": headers})
             await self._pass({"type": REFUSAL + ".body", "body": body, "more_body": False})
         else:
             await self._pass({"type": "websocket.close"})
-        self._over = True
+        self._over = True  # before anybody who waits in `receive` goes on
 
     async def _pass(self, message: Message) -> None:
         """To a caller that may be gone: whoever receives will be told."""
@@ -155,7 +157,7 @@ class _Socket:
 
     async def _close(self, code: int, reason: str) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GOODBYE_S):
+            async with asyncio.timeout(self._goodbye_s):
                 await self._pass({"type": "websocket.close", "code": code, "reason": reason})
         self._over = True
 

@@ -112,8 +112,9 @@ class Forwarder:
 
 
 class _Call:
-    """One call in flight: the state that its body, its answer and its watch share."""
+    """One call in flight: the state that its body, its answer and its watch share. ``socket`` where it asks for one."""
 
+    socket: tuple[Handshake, Closing]
     __slots__ = (
         "_clock", "_receive", "_receiving_since_us", "_send", "_sending_since_us", "_stalled", "_task", "_waited_us",
         "_watcher", "began_us", "exchange", "finishing", "length", "socket", "started", "uploaded",
@@ -123,7 +124,6 @@ class _Call:
         self.exchange = exchange
         self.length: int | None = None  # announced for the caller's body
         self.uploaded = False
-        self.socket: tuple[Handshake, Closing] | None = None  # a WebSocket is asked for
         self.started = False  # the head was handed to the server
         self.finishing = False  # the last part was; a disconnect means nothing any more
         self.began_us = clock.steady_us()
@@ -143,7 +143,7 @@ class _Call:
             answer = await transport.send(request)
             content = answer.content
             if content is None:
-                if self.socket is not None and answer.status == 101:
+                if answer.status == 101:  # no engine lets one pass that was not asked for
                     await self._tunnel(cast(Switched, answer), pseudonym, *self.socket)
                 else:
                     await self._stream(answer, pseudonym, request.method)

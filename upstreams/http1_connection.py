@@ -69,6 +69,7 @@ class Connection(asyncio.Protocol):
         self.used = False
         self.heard = False
         self.closed = False
+        self.upgrade = self._switched = False
         self._ended: TransportError | None = None
         self._phase: Phase = "upstream_wait"
 
@@ -85,7 +86,6 @@ class Connection(asyncio.Protocol):
         self._silence = self._trailers = 0
         self._sent_whole = self.heard = self._interim = self._surplus = self._keep = False
         self._sized = self._chunked = self._closing = self._until_close = False
-        self.upgrade = self._switched = False
         self.expires = total_at
         if self.closed:
             answer.fail(self._ended or self._error("upstream-protocol", "connection_terminated", "closed"))
@@ -243,16 +243,14 @@ class Connection(asyncio.Protocol):
             raise _Fault("transfer coding in HTTP/1.0")
         if len(self._headers) > MOST_FIELDS:
             raise _Fault(f"more than {MOST_FIELDS} header fields")
-        if 100 <= status < 200 and not (status == 101 and self.upgrade and version == "1.1"):
-            self._interrupt(status)
+        if 100 <= status < 200:
+            self._interrupt(status, answer if self.upgrade and version == "1.1" else None)
             return
-        if not 101 <= status <= 599:
+        if not 200 <= status <= 599:
             raise _Fault("a status outside 100-599")
         answer.status, answer.headers = status, self._headers
         self._phase = "upstream_body"
-        if status == 101:
-            self._switched = True
-        elif answer.method == b"HEAD":
+        if answer.method == b"HEAD":
             self._keep = version == "1.1"
             answer.finish()
         elif not (self._sized or self._chunked) and status not in (204, 304):
@@ -274,7 +272,7 @@ class Connection(asyncio.Protocol):
         answer = self._answer
         if self._interim:
             self._interim = False
-        elif answer is not None and not answer.complete and not self._switched:
+        elif answer is not None and not answer.complete:
             self._keep = self._parser.should_keep_alive()
             answer.finish()
 
@@ -317,11 +315,17 @@ class Connection(asyncio.Protocol):
         if self._chunked and self._silence > LARGEST_SILENCE and not answer.complete:
             raise _Fault("chunk extensions or trailers without an end")
 
-    def _interrupt(self, status: int) -> None:
-        """An interim answer: not passed on (P-20); their number is bounded by the size of all heads together."""
-        if status == 101:
-            raise _Fault("a switch of protocols that nobody asked for")
+    def _interrupt(self, status: int, asked: Answer | None) -> None:
+        """An interim answer: not passed on (P-20); their number is bounded by the size of all heads together.
+
+        A 101 to a call that ``asked`` for it is final, and no message of this protocol follows.
+        """
         self._interim = True
+        if status == 101:
+            if asked is None:
+                raise _Fault("a switch of protocols that nobody asked for")
+            asked.status, asked.headers = status, self._headers
+            self._phase, self._switched = "upstream_body", True
         self._sized = self._chunked = self._closing = False
 
     def _switch(self, answer: Answer, data: bytes) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import logging
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
@@ -43,6 +44,11 @@ GOODBYE_S = 2.0
 """How long an upstream has to take our close frame, and then to close the connection itself (RFC 6455 7.1.1)."""
 GOODBYE_OCTETS = 1024 * 1024
 """What it may still send meanwhile."""
+SLICE = 16_384
+CROWD = 256
+"""Octets taken at a time, and frames among them from which on they are a burden: an empty one has two octets."""
+_QUIET = logging.getLogger("tiergate.websocket")
+_QUIET.setLevel(logging.WARNING)  # at debug the library would log what callers say
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _OURS = b"sec-websocket-"
 _PROTOCOL = b"sec-websocket-protocol"
@@ -132,7 +138,7 @@ class Tunnel:
         self._exchange = exchange
         self._idle_s = exchange.plan.upstream.timeouts.idle_us / 1e6 if exchange.plan is not None else 0.0
         self._closing = closing
-        self._protocol = Protocol(Side.CLIENT, state=State.OPEN, max_size=LARGEST_MESSAGE)
+        self._protocol = Protocol(Side.CLIENT, state=State.OPEN, max_size=LARGEST_MESSAGE, logger=_QUIET)
         self._writing = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         self._heard_at = self._loop.time()
@@ -169,12 +175,13 @@ class Tunnel:
         try:
             async for octets in self._answer.body():
                 self._heard_at = self._loop.time()
-                self._protocol.receive_data(octets)
-                end = await self._pass_on(self._protocol.events_received())
-                if end is not None:
-                    return end
-                if not self._writing.locked():  # else whoever writes takes the pongs along
-                    await self._flush()
+                for at in range(0, len(octets), SLICE):
+                    self._protocol.receive_data(octets[at : at + SLICE])
+                    end = await self._pass_on(self._protocol.events_received())
+                    if end is not None:
+                        return end
+                    if not self._writing.locked():  # else whoever writes takes the pongs along
+                        await self._flush()
         except TransportError as error:
             return End(upstream=GOING_AWAY, caller=BAD_GATEWAY, error=error)
         return self._broken("connection_terminated", "closed without a close frame")
@@ -217,6 +224,8 @@ class Tunnel:
     # Steps
 
     async def _pass_on(self, events: list[Event]) -> End | None:
+        if len(events) > CROWD:
+            await asyncio.sleep(0)  # frames without content: every other caller has its turn
         for frame in events:
             if isinstance(frame, Frame) and frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
                 end = await self._take(frame)

@@ -260,6 +260,33 @@ async def test_a_refusal_without_an_end_is_a_502(tmp_path: Path, server: ServerN
         await at.outcome()
 
 
+@both
+async def test_a_refusal_that_comes_late_and_in_parts_is_whole(tmp_path: Path, server: ServerName) -> None:
+    async def script(line: Line) -> None:
+        await asyncio.sleep(1.7)  # by then a slow call listens for its caller's disconnect
+        line.send(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 4\r\n\r\nno")
+        await asyncio.sleep(0.1)
+        line.send(b"pe")
+
+    async with stage(tmp_path, script, server) as at:
+        refused = await refusal(at)
+        outcome = await at.outcome()
+    assert (refused.status_code, refused.body) == (403, b"nope")
+    assert (outcome.status, outcome.origin, at.exchange.client_gone) == (403, "upstream", False)
+
+
+@both
+async def test_a_101_that_comes_late_loses_no_message(tmp_path: Path, server: ServerName) -> None:
+    async def script(line: Line) -> None:
+        await asyncio.sleep(1.7)
+        await echo(line)
+
+    async with stage(tmp_path, script, server) as at, at.connect() as socket:
+        for number in range(20):
+            await socket.send(str(number))
+        assert [await socket.recv() for _ in range(20)] == [str(number) for number in range(20)]
+
+
 HANDSHAKES: dict[str, tuple[bytes, ...] | bytes] = {
     "no-accept": b"HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
     "accept-of-another-key": b"HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -563,6 +590,35 @@ async def test_a_caller_that_breaks_the_protocol_ends_both_sides(tmp_path: Path,
         outcome = await at.outcome()
     assert told != [None]
     assert (outcome.status, outcome.reason) == (101, None)
+
+
+async def test_a_message_of_a_caller_that_is_too_big_ends_the_socket(tmp_path: Path) -> None:
+    """uvicorn refuses it itself; granian lets 64 MiB through when they come in frames of at most 16."""
+    told: list[int | None] = []
+
+    async def script(line: Line) -> None:
+        line.send(line.grant())
+        told.append(await line.closed_with())
+
+    async with stage(tmp_path, script, "granian") as at:
+        async with at.connect() as socket:
+            await socket.send([bytes(2**23), bytes(2**23), b"1"])
+            assert (await ended(socket))[0] == 1009
+        await at.outcome()
+    assert told == [1001]
+
+
+async def test_frames_without_content_cost_no_memory_and_end_nothing(tmp_path: Path) -> None:
+    async def script(line: Line) -> None:
+        line.send(line.grant() + frame(TEXT, b"a", fin=False))
+        for _ in range(20):
+            line.send(frame(CONT, fin=False) * 10_000)
+            await line.writer.drain()
+        line.send(frame(CONT, b"b"))
+        await line.closed_with()
+
+    async with stage(tmp_path, script, "uvicorn") as at, at.connect() as socket:
+        assert await socket.recv() == "ab"
 
 
 # --- silence and pace --------------------------------------------------------------------------------------------
