@@ -197,7 +197,7 @@ class Worker:
         await self._channel.send(self._state())
         await _sleep_unless(self._drain.delay_us, self._hurried)
         forced, ended = asyncio.create_task(self._overdue()), asyncio.create_task(self._ended(serving))
-        await self._sockets_closed()
+        await self._sockets_closed(forced)
         self._server.stop()
         await asyncio.wait((ended, forced), return_when=asyncio.FIRST_COMPLETED)
         forced.cancel()
@@ -208,12 +208,12 @@ class Worker:
         with contextlib.suppress(Exception):
             await asyncio.wait_for(self._parts.aclose(), CUT_S * 5)
 
-    async def _sockets_closed(self) -> None:
+    async def _sockets_closed(self, forced: asyncio.Task[None]) -> None:
         """Close every WebSocket, before a server that stops does so in its own way: granian drops them."""
         self._gate.closing.begin()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(SOCKETS_S, self._drain.timeout_us / 1_000_000)):
-                await self._gate.socketless.wait()
+        closed = asyncio.create_task(self._gate.socketless.wait())
+        await asyncio.wait((closed, forced), timeout=SOCKETS_S, return_when=asyncio.FIRST_COMPLETED)
+        closed.cancel()
 
     async def _ended(self, serving: asyncio.Task[None]) -> None:
         """The server has, and every call: granian does not wait for WebSockets."""

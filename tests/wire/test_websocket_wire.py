@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket as sockets
 import struct
 from pathlib import Path
@@ -435,6 +436,28 @@ async def test_a_socket_holds_its_slot_until_it_ends_however_it_ends(
         async with at.connect():
             pass
         await at.outcome(3)
+
+
+async def test_sockets_leave_nothing_behind(tmp_path: Path) -> None:
+    async with stage(tmp_path, echo, "uvicorn", policy(slots=100)) as at:
+
+        async def one(number: int) -> None:
+            async with at.connect() as socket:
+                await socket.send("x" * number)
+                await socket.recv()
+                if number % 2:
+                    socket.transport.abort()
+
+        await one(0)
+        await at.outcome()
+        before, open_files = len(asyncio.all_tasks()), len(os.listdir("/proc/self/fd"))
+        await asyncio.gather(*(one(number) for number in range(60)))
+        await at.outcome(61)
+        async with asyncio.timeout(DEADLINE_S):
+            while len(asyncio.all_tasks()) > before or len(os.listdir("/proc/self/fd")) > open_files:
+                await asyncio.sleep(0.01)
+        answer = await at.gateway.call("POST", "/post", key=KEY)
+        assert answer.one("ratelimit").endswith('"parallel";r=99')
 
 
 async def test_a_silent_socket_keeps_its_slot_beyond_a_lease(tmp_path: Path) -> None:
