@@ -56,8 +56,8 @@ def record_of(exchange: Exchange, outcome: Outcome, second: str) -> dict[str, An
     line = {
         "ts": f"{second}.{exchange.started_wall_us % 1_000_000:06d}Z",
         "request_id": exchange.request_id,
-        "trace_id": exchange.trace_id.to_bytes(16, "big").hex() if exchange.trace_id else None,
-        "span_id": exchange.span_id.to_bytes(8, "big").hex() if exchange.span_id else None,
+        "trace_id": exchange.trace_id or None,
+        "span_id": exchange.span_id or None,
         "method": exchange.method[:32],
         "route": outcome.route,
         "path": exchange.path[:PATH_KEPT],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from hmac import compare_digest
+from itertools import takewhile
 from typing import NamedTuple
 
 from gateway.jwks import Fetch, KeySets, KeysUnavailable, UnknownKey
@@ -51,9 +52,13 @@ class Credentials:
                 raise _refused("not a token, and keys do not travel as Bearer")
         return self._by_key(policy, credential.value)
 
-    def last_used(self) -> Mapping[str, int]:
-        """When each key was last good, in Unix seconds, by ``tenant/key id``; since this process started."""
-        return {f"{tenant}/{key}": wall_s for (tenant, key), wall_s in self._used.items()}
+    def last_used(self, since_s: int = 0) -> Mapping[str, int]:
+        """When each key good since then was last good, in Unix seconds, by ``tenant/key id``, oldest first.
+
+        The book is in the order of use, so that only what is returned is looked at.
+        """
+        fresh = list(takewhile(lambda use: use[1] >= since_s, reversed(self._used.items())))
+        return {f"{tenant}/{key}": wall_s for (tenant, key), wall_s in reversed(fresh)}
 
     async def aclose(self) -> None:
         await self._keys.aclose()

@@ -19,10 +19,15 @@ Cell = tuple[str, str, str, str]
 
 
 class MinuteCounters:
-    """An ``OutcomeLog``. A request belongs to the UTC minute in which its outcome became known (spec T1)."""
+    """An ``OutcomeLog``. A request belongs to the UTC minute in which its outcome became known (spec T1).
+
+    ``recorded`` counts all requests, those of minutes no longer kept included: adding up the cells of a hundred
+    thousand tenants for every report would cost more than counting.
+    """
 
     def __init__(self) -> None:
         self._minutes: dict[int, dict[Cell, int]] = {}
+        self.recorded = 0
 
     def record(self, exchange: Exchange, outcome: Outcome) -> None:
         verdict, cause = classify(outcome)
@@ -31,6 +36,7 @@ class MinuteCounters:
             cells = self._begun(outcome.known_wall_us // MINUTE_US)
         cell = (outcome.tenant, outcome.group or "", verdict, cause)
         cells[cell] = cells.get(cell, 0) + 1
+        self.recorded += 1
 
     def _begun(self, minute: int) -> dict[Cell, int]:
         cells = self._minutes[minute] = {}

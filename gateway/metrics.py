@@ -47,6 +47,7 @@ COUNTERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "gateway_upstream_throttled": ("Calls that the upstream throttled.", ("upstream",)),
     "gateway_auth_failures": ("Calls without a valid credential.", ("error",)),
     "gateway_policy_reloads": ("Looks at the policy directory, by what became of them.", ("outcome",)),
+    "gateway_outcomes_recorded": ("Requests whose outcome was recorded for the SLA.", ()),
     "gateway_access_log_dropped": ("Access-log lines that could not be written.", ()),
     "gateway_worker_restarts": ("Workers that ended unasked and were replaced.", ()),
 }

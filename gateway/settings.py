@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from policies.model import Address, PolicySet, Server
+from policies.model import Address, PolicySet, Server, Traces
 
 ServerKind = Literal["granian", "uvicorn"]
 PREFIX = "TIERGATE_"
@@ -40,8 +40,8 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(name="TIERGATE_SECRETS_DIR", default="", meaning="where ${file:NAME} in policy files is looked up"),
     Variable(
         name="TIERGATE_ACCESS_LOG",
-        default="-",
-        meaning="one JSON line a request: - for standard output, a file's path, or off",
+        default="",
+        meaning="one JSON line a request: - for standard output, a file's path, or off; overrides server.access_log",
     ),
     Variable(name="TIERGATE_LOG_LEVEL", default="info", meaning="debug, info, warning or error, on standard error"),
     Variable(name="TIERGATE_LISTEN", default="", meaning="host:port for traffic; overrides server.listen"),
@@ -56,6 +56,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(name="TIERGATE_DEBUG", default="", meaning="1 prints the traceback of an unexpected failure"),
 )
 
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -65,12 +66,12 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the process was told. ``None`` for listen, admin and workers means: as ``server:`` says."""
+    """What the process was told. ``None`` for access_log, listen, admin and workers: as ``server:`` says."""
 
     policies: Path = Path("policy")
     state_dir: Path = Path("./.tiergate")
     secrets_dir: Path | None = None
-    access_log: str = "-"
+    access_log: str | None = None
     log_level: str = "info"
     listen: Address | None = None
     admin: Address | None = None
@@ -168,6 +169,7 @@ def effective(settings: Settings, server: Server) -> Server:
         listen=settings.listen or server.listen,
         admin=settings.admin or server.admin,
         workers=settings.workers or server.workers,
+        access_log=settings.access_log or server.access_log,
     )
 
 
@@ -183,10 +185,27 @@ def at_start(settings: Settings, policy: PolicySet) -> dict[str, Any]:
         "server.listen": f"{server.listen.host}:{server.listen.port}",
         "server.admin": f"{server.admin.host}:{server.admin.port}",
         "server.workers": server.workers,
+        "server.access_log": server.access_log,
+        "server.traces": str(server.traces),
     }
-    overridden = (name for name in ("listen", "admin", "workers") if getattr(settings, name) is not None)
+    overridden = (name for name in ("listen", "admin", "workers", "access_log") if getattr(settings, name) is not None)
     for name in overridden:
         del said[f"server.{name}"]
+    return said
+
+
+def traces_environment(env: Mapping[str, str], traces: Traces | None) -> Mapping[str, str]:
+    """``env`` with the ``OTEL_*`` variables that ``traces`` stands for; what ``env`` itself says goes before them."""
+    if traces is None:
+        return env
+    said = {name: value for name, value in env.items() if value}
+    if not said.keys() & {*ENDPOINTS, "OTEL_SDK_DISABLED"}:
+        said.setdefault("OTEL_TRACES_EXPORTER", traces.exporter)
+    if "OTEL_TRACES_SAMPLER" not in said:
+        said |= {
+            "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+            "OTEL_TRACES_SAMPLER_ARG": str(float(traces.ratio)),
+        }
     return said
 
 

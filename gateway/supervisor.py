@@ -91,7 +91,7 @@ async def _run(
         held.callback(traffic.close)
         admin = bound(server.admin, "the admin listener (server.admin, TIERGATE_ADMIN or --admin)")
         held.callback(admin.close)
-        _check_access_log(settings.access_log)
+        _check_access_log(server.access_log)
         supervisor = Supervisor(settings, policy, server, traffic, admin, command)
         _banner(supervisor, policy, out)
         del policy, source  # the workers keep their own; a hundred thousand tenants need not be held here as well
@@ -148,7 +148,9 @@ def _check_access_log(target: str) -> None:
     try:
         os.close(os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o640))
     except OSError as error:
-        raise StartError(f"TIERGATE_ACCESS_LOG {target} cannot be written: {error.strerror}") from error
+        raise StartError(
+            f"access log {target} (server.access_log or TIERGATE_ACCESS_LOG) cannot be written: {error.strerror}"
+        ) from error
 
 
 def bound(where: Address, what: str) -> socket.socket:
@@ -195,7 +197,7 @@ class Supervisor:
         self.pending: tuple[str, ...] = ()
         self._traffic = traffic
         self._admin = admin
-        bound_to = replace(settings, listen=self.server.listen, admin=self.server.admin)
+        bound_to = replace(settings, listen=self.server.listen, admin=self.server.admin, access_log=server.access_log)
         self._fleet = Fleet(server.workers, lambda index: command(bound_to, traffic.fileno(), index), traffic.fileno())
         self._fleet.on_described = self._described
         self._stop = asyncio.Event()

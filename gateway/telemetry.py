@@ -28,7 +28,9 @@ log = logging.getLogger("tiergate.telemetry")
 KEPT_PER_SECOND = 20
 SCOPE = "tiergate"
 LOW_64 = 0xFFFF_FFFF_FFFF_FFFF
-"""The bits of a trace id that a ratio is taken of."""
+"""The bits of a trace id that a ratio is taken of, the last 16 digits."""
+EVERY = "g"
+"""Above every hexadecimal number of as many digits."""
 
 
 class NoSpans:
@@ -63,16 +65,19 @@ class _Preset:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Which requests are recorded: trace ids below ``bound``, or as the parent decided when ``parent_based``."""
+    """Which requests are recorded: trace ids below ``bound``, or as the parent decided when ``parent_based``.
 
-    bound: int
+    Ids and bound are lower-case hexadecimal of equal length, which compares as the numbers do.
+    """
+
+    bound: str
     parent_based: bool
 
-    def keeps(self, trace_id: int, parent_flags: int | None) -> bool:
+    def keeps(self, trace_id: str, parent_flags: int | None) -> bool:
         """``parent_flags`` are None for a request without a parent."""
         if parent_flags is not None and self.parent_based:
             return bool(parent_flags & TraceFlags.SAMPLED)
-        return trace_id & LOW_64 < self.bound
+        return trace_id[16:] < self.bound
 
 
 def sampling_from(env: Mapping[str, str]) -> Sampling:
@@ -88,7 +93,8 @@ def sampling_from(env: Mapping[str, str]) -> Sampling:
     ratio = 0.0 if kind == "always_off" else 1.0
     if kind == "traceidratio":
         ratio = _ratio(env.get("OTEL_TRACES_SAMPLER_ARG") or "1")
-    return Sampling(round(ratio * (LOW_64 + 1)), name.startswith("parentbased_"))
+    bound = round(ratio * (LOW_64 + 1))
+    return Sampling(f"{bound:016x}" if bound <= LOW_64 else EVERY, name.startswith("parentbased_"))
 
 
 def _ratio(text: str) -> float:
@@ -137,7 +143,7 @@ class OtelSpans:
         return self._kept <= KEPT_PER_SECOND
 
     def _write(self, exchange: Exchange, *, with_client: bool) -> None:
-        self._ids.trace_id, self._ids.span_id = exchange.trace_id, exchange.span_id
+        self._ids.trace_id, self._ids.span_id = int(exchange.trace_id, 16), int(exchange.span_id, 16)
         route = exchange.plan.route.path if exchange.plan is not None else None
         server = self._tracer.start_span(
             f"{exchange.method} {route}" if route else exchange.method or "HTTP",
@@ -155,7 +161,7 @@ class OtelSpans:
         server.end(self._wall_ns(exchange, exchange.finished_us or exchange.started_us))
 
     def _client(self, exchange: Exchange, server: trace.Span) -> None:
-        self._ids.span_id = exchange.upstream_span_id
+        self._ids.span_id = int(exchange.upstream_span_id, 16)
         began_us = exchange.upstream_started_us or exchange.started_us
         client = self._tracer.start_span(
             exchange.method,
@@ -224,8 +230,8 @@ def client_attributes(exchange: Exchange) -> dict[str, str | int]:
 def _parent_context(exchange: Exchange) -> Any:
     """The caller's span as an OpenTelemetry context."""
     span = SpanContext(
-        exchange.trace_id,
-        exchange.parent_span_id,
+        int(exchange.trace_id, 16),
+        int(exchange.parent_span_id, 16),
         is_remote=True,
         trace_flags=TraceFlags(exchange.trace_flags),
         trace_state=TraceState.from_header([exchange.trace_state]) if exchange.trace_state else None,
@@ -249,13 +255,13 @@ def spans_from_environment(clock: Clock, env: Mapping[str, str] = os.environ) ->
     if kind == "otlp":
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-        return spans_to(OTLPSpanExporter(), clock)
+        return spans_to(OTLPSpanExporter(), clock, env)
     if kind == "console":
         from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
-        return spans_to(ConsoleSpanExporter(), clock)
+        return spans_to(ConsoleSpanExporter(), clock, env)
     if kind == "discard":
-        return spans_to(_discarding(), clock)
+        return spans_to(_discarding(), clock, env)
     raise ValueError(f"OTEL_TRACES_EXPORTER={kind!r} is not known; use otlp, console, discard or none")
 
 
@@ -271,7 +277,7 @@ def _discarding() -> SpanExporter:
     return Discarding()
 
 
-def spans_to(exporter: SpanExporter, clock: Clock) -> OtelSpans:
+def spans_to(exporter: SpanExporter, clock: Clock, env: Mapping[str, str] = os.environ) -> OtelSpans:
     """Spans batched to ``exporter`` on a thread of their own, so that a slow one never touches a request."""
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -287,4 +293,4 @@ def spans_to(exporter: SpanExporter, clock: Clock) -> OtelSpans:
         shutdown_on_exit=False,
     )
     provider.add_span_processor(BatchSpanProcessor(exporter))
-    return OtelSpans(clock, provider, ids, sampling_from(os.environ))
+    return OtelSpans(clock, provider, ids, sampling_from(env))

@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import contextlib
 import gc
-import itertools
 import logging
 import os
 import re
@@ -28,10 +27,12 @@ from gateway import control, describe, http_servers, logs
 from gateway import settings as settings_of
 from gateway.access_log import AccessLog
 from gateway.app import create_app
+from gateway.batched import Batched
 from gateway.clock import SystemClock
 from gateway.credentials import Credentials
 from gateway.exit_codes import EXIT_BUG, EXIT_ENVIRONMENT, EXIT_FINDING
 from gateway.gate import App, Gate
+from gateway.key_uses import KeyUses
 from gateway.last_good import LastGood
 from gateway.ledger import MinuteCounters
 from gateway.metrics import Metrics
@@ -51,8 +52,6 @@ from upstreams.transport import Transport
 log = logging.getLogger("tiergate.worker")
 
 REPORT_S = 1.0
-MOST_USED = 20_000
-"""Keys a report tells of; the others wait for the next one."""
 CUT_S = 1.0
 """How long cancelled requests get to release what they hold and to write their line."""
 
@@ -67,13 +66,19 @@ ENGINES: Mapping[str, Callable[..., Transport]] = {"http1": Http1Transport, "htt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Composed:
-    """One worker's parts. ``last_used`` maps ``tenant/key`` to Unix seconds; ``aclose`` ends stores and pools."""
+    """One worker's parts.
+
+    ``flush`` has everything recorded that has ended; ``last_used`` maps ``tenant/key`` to Unix seconds, from a second
+    on; ``recorded`` is how many outcomes were recorded for the SLA; ``aclose`` ends stores and pools.
+    """
 
     app: App
     source: PolicySource
     metrics: Metrics
     access_log: AccessLog
-    last_used: Callable[[], Mapping[str, int]]
+    flush: Callable[[], None]
+    last_used: Callable[[int], Mapping[str, int]]
+    recorded: Callable[[], int]
     aclose: Callable[[], Awaitable[None]]
 
 
@@ -99,16 +104,18 @@ async def compose(settings: Settings) -> Composed:
     transports = Transports(lambda upstream: ENGINES[upstream.engine](upstream, listeners=listeners))
     source.on_change.append(lambda snapshot: transports.retain(snapshot.policy.upstreams.values()))
     credentials = Credentials(clock=clock)
-    spans = spans_from_environment(clock)
-    metrics = Metrics()
-    access_log = AccessLog(settings.access_log)
+    server = settings_of.effective(settings, source.current.policy.server)
+    spans = spans_from_environment(clock, settings_of.traces_environment(os.environ, server.traces))
+    metrics, minutes = Metrics(), MinuteCounters()
+    access_log = AccessLog(server.access_log)
+    records = Batched((minutes, metrics, access_log))
     app = create_app(
         source=source,
         store=store,
         clock=clock,
         transports=transports,
         authenticator=credentials,
-        sinks=(MinuteCounters(), metrics, access_log),
+        sinks=(records,),
         spans=spans,
         instance=instance_name(settings),
     )
@@ -124,7 +131,9 @@ async def compose(settings: Settings) -> Composed:
         source=source,
         metrics=metrics,
         access_log=access_log,
+        flush=records.flush,
         last_used=credentials.last_used,
+        recorded=lambda: minutes.recorded,
         aclose=aclose,
     )
 
@@ -156,7 +165,7 @@ class Worker:
         self._stop = asyncio.Event()
         self._drain = control.Drain(delay_us=0, timeout_us=0)
         self._describing: asyncio.Task[None] | None = None
-        self._used: dict[str, int] = {}
+        self._uses = KeyUses(composed.last_used)
         self._permanent: set[asyncio.Task[Any]] = set()  # tasks of the server, the lifespan and this worker
         self._last_refresh: asyncio.Task[None] | None = None  # the loop itself holds tasks weakly
 
@@ -186,6 +195,7 @@ class Worker:
             raise RuntimeError("the server ended unasked")
         await self._drained(serving)
         await _cancel(chores)
+        self._parts.flush()
         self._parts.access_log.close()
         await self._channel.send(self._state())
 
@@ -246,9 +256,11 @@ class Worker:
             await asyncio.sleep(REPORT_S)
 
     def _state(self) -> control.Report:
+        self._parts.flush()
         metrics = self._parts.metrics
         metrics.active_requests = self._gate.in_flight
         snapshot = metrics.snapshot()
+        snapshot["counters"].append(["gateway_outcomes_recorded", [], self._parts.recorded()])
         snapshot["counters"].append(["gateway_access_log_dropped", [], self._parts.access_log.dropped])
         return control.Report(
             ready=self._gate.started.is_set() and not self._gate.draining,
@@ -257,16 +269,8 @@ class Worker:
             policy=self._parts.source.current.version,
             complaints=list(self._parts.source.complaints),
             metrics=snapshot,
-            last_used=self._newly_used(),
+            last_used=self._uses.news(),
         )
-
-    def _newly_used(self) -> dict[str, int]:
-        """Only what has changed since the last report: a hundred thousand keys need not travel every second."""
-        used = dict(self._parts.last_used())
-        changed = ((key, when) for key, when in used.items() if self._used.get(key) != when)
-        fresh = dict(itertools.islice(changed, MOST_USED))
-        self._used.update(fresh)
-        return fresh
 
     async def _obey(self) -> None:
         while True:

@@ -16,7 +16,7 @@ import json
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ ORDINARY = {
     "body": BODY,
 }
 OWN_FIELDS = frozenset({b"host", b"connection", b"x-api-key"})
+FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 CLIENTS = 512
 
 
@@ -50,21 +51,40 @@ def answering(answer: dict[str, Any]) -> App:
 
 
 def forwarding(transport: Transport, authority: bytes) -> App:
-    """An app that passes GETs on and answers with what comes back."""
+    """An app that passes requests on and answers with what comes back."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         headers = [pair for pair in scope["headers"] if pair[0] not in OWN_FIELDS]
         headers.append((b"host", authority))
         asked = UpstreamRequest(method=scope["method"].encode(), target=scope["raw_path"], headers=headers)
+        if scope["method"] != "GET":
+            with_body(asked, receive)
         answer = await transport.send(asked)
-        content = answer.content
-        if content is None:
-            content = b"".join([chunk async for chunk in answer.body()])
         fields = [pair for pair in answer.headers if pair[0] not in OWN_FIELDS]
         await send({"type": "http.response.start", "status": answer.status, "headers": fields})
-        await send({"type": "http.response.body", "body": content})
+        if answer.content is None:
+            async for chunk in answer.body():
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": answer.content or b""})
 
     return app
+
+
+def with_body(asked: UpstreamRequest, receive: Any) -> None:
+    """Give ``asked`` the body that ``receive`` brings, of the length that its fields say."""
+    lengths = [value for name, value in asked.headers if name == b"content-length"]
+    asked.headers = [pair for pair in asked.headers if pair[0] not in FRAMING]
+    asked.content_length = int(lengths[0]) if lengths else None
+    asked.body = received(receive)
+
+
+async def received(receive: Any) -> AsyncIterator[bytes]:
+    more = True
+    while more:
+        message = await receive()
+        more = message.get("more_body", False)
+        if message.get("body"):
+            yield message["body"]
 
 
 def engine(port: int, ca: str | None) -> tuple[Transport, bytes]:

@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import cProfile
 import gc
-import os
 import pstats
 import sys
 import tempfile
@@ -29,11 +28,13 @@ import yaml
 
 from gateway.access_log import AccessLog
 from gateway.app import create_app
+from gateway.batched import Batched
 from gateway.clock import SystemClock
 from gateway.credentials import Credentials
 from gateway.ledger import MinuteCounters
 from gateway.metrics import Metrics
 from gateway.policy_files import load
+from gateway.settings import traces_environment
 from gateway.stores.memory import MemoryStore
 from gateway.telemetry import spans_from_environment
 from loadtests.bare import BODY
@@ -136,15 +137,16 @@ async def measure(chosen: argparse.Namespace, folder: Path) -> None:
     clock = SystemClock()
     store = MemoryStore(clock, folder)
     await store.start()
-    spans = spans_from_environment(clock, {"OTEL_TRACES_EXPORTER": "discard"})
+    source = Fixed(policy(folder))
+    spans = spans_from_environment(clock, traces_environment({}, source.current.policy.server.traces))
     log = AccessLog(str(folder / "access.log"))
     app = create_app(
-        source=Fixed(policy(folder)),
+        source=source,
         store=store,
         clock=clock,
         transports=Transports(lambda upstream: Memory()),
         authenticator=Credentials(clock=clock),
-        sinks=(MinuteCounters(), Metrics(), log),
+        sinks=(Batched((MinuteCounters(), Metrics(), log)),),
         spans=spans,
         instance="bench",
     )
@@ -193,8 +195,6 @@ def main(run: Callable[..., Any] = uvloop.run) -> int:
         "--profile", type=int, nargs="?", const=25, metavar="N", help="the N functions of most own time"
     )
     chosen = parser.parse_args()
-    os.environ.setdefault("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
-    os.environ.setdefault("OTEL_TRACES_SAMPLER_ARG", "0.01")
     with tempfile.TemporaryDirectory() as folder:
         run(measure(chosen, Path(folder)))
     return 0

@@ -26,7 +26,9 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
-    """One pair of axes. ``bars`` draws each line's points as bars side by side; ``floor`` is where y begins."""
+    """One pair of axes. ``bars`` draws each line's points as bars side by side; ``floor`` is where y begins;
+    ``marks`` are the values of x that are written below the axis, else five at equal distances.
+    """
 
     title: str
     x: str
@@ -34,6 +36,7 @@ class Panel:
     lines: Sequence[Line]
     bars: bool = False
     log_x: bool = False
+    marks: Sequence[float] = ()
     floor: float = 0.0
 
 
@@ -97,11 +100,18 @@ def _axes(panel: Panel, frame: _Frame) -> list[str]:
         y = frame.y(value)
         drawn.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="#dddddd"/>')
         drawn.append(_text(LEFT - 6, y + 4, f"{value:,.4g}", anchor="end"))
-        at = frame.low + frame.width * number / TICKS
-        label = 10**at if panel.log_x else at
-        drawn.append(_text(frame.x(at), HEIGHT - BOTTOM + 16, f"{label:,.3g}", anchor="middle"))
+    for at, label in _marks(panel, frame):
+        drawn.append(_text(frame.x(at), HEIGHT - BOTTOM + 16, label, anchor="middle"))
     drawn.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - BOTTOM + 32, panel.x, anchor="middle"))
     return drawn
+
+
+def _marks(panel: Panel, frame: _Frame) -> list[tuple[float, str]]:
+    """What is written below the axis, and where."""
+    if panel.marks:
+        return [(_x(panel, value), f"{value:,g}") for value in panel.marks]
+    places = [frame.low + frame.width * number / TICKS for number in range(TICKS + 1)]
+    return [(at, f"{10**at if panel.log_x else at:,.3g}") for at in places]
 
 
 def _legend(panel: Panel) -> list[str]:

@@ -14,27 +14,26 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from loadtests import certificate, reconcile, report
+from loadtests import reconcile, report
 from loadtests.bare import BODY
-from loadtests.instance import NotStarted, await_answer, free_ports, get, running
-from loadtests.measure import Load, Sample, cpu_us, memory
+from loadtests.driver import closed_loop, drive
+from loadtests.instance import NotStarted, get
+from loadtests.measure import Sample, cpu_us, memory
 from loadtests.peers.catalogue import PEERS, program
-from loadtests.peers.peer import FOLDER, Launch, Peer, Place, rendered
+from loadtests.peers.peer import Peer, Place
 from loadtests.peers.tiergate import REFUSED_KEY
 from loadtests.report import Row
+from loadtests.stage import KEY, Stage, Upstream, stage
 
-KEY = "bench-key"
 SETTLE_S = 0.5
 """Waited before the second reading, so that logs and spans written behind fall into the round that made them."""
 COUNTED_CALLS = 2_000
@@ -42,27 +41,19 @@ OWN_FIELDS = frozenset({"date", "server", "connection", "content-length", "trans
 """Fields that a server adds by itself."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upstream:
-    plain: int
-    tls: int
-    ca: Path
-
-
 class Comparison:
     """A run: what is started, the rounds, the checks at the end."""
 
-    def __init__(self, chosen: argparse.Namespace, folder: Path, held: contextlib.ExitStack) -> None:
+    def __init__(self, chosen: argparse.Namespace, stage: Stage) -> None:
         self.chosen = chosen
-        self.folder = folder
-        self.held = held
+        self.stage = stage
         self.rows: list[Row] = []
         self.missing: dict[str, str] = {}
         self.checks: list[dict[str, Any]] = []
 
     def start(self, say: Callable[[str], None]) -> None:
         """The upstream and every peer. Raises ``NotStarted`` when the upstream or Tiergate itself fails."""
-        upstream = self._start_upstream()
+        upstream = self.stage.nginx()
         for name in self.chosen.peers:
             peer = PEERS[name]
             if reason := peer.missing():
@@ -74,28 +65,6 @@ class Comparison:
         if any(row.name == "tiergate" for row in self.rows):
             self._start_refusals(upstream)
 
-    def _start_upstream(self) -> Upstream:
-        folder = self._folder("upstream")
-        identity = certificate.make(folder)
-        plain, tls = free_ports(2)
-        text = rendered(
-            "upstream.conf",
-            folder=folder,
-            port=plain,
-            tls_port=tls,
-            certificate=identity.certificate,
-            key=identity.key,
-            body=BODY,
-        )
-        (folder / "upstream.conf").write_text(text)
-        nginx = program("nginx")
-        if nginx is None:
-            raise NotStarted("the upstream is nginx, which is not on PATH (Debian: apt-get install nginx-light)")
-        command = (nginx, "-e", f"{folder}/error.log", "-c", f"{folder}/upstream.conf")
-        pid = self.held.enter_context(running(Launch(command=command), folder))
-        await_answer(pid, plain, "/bench", KEY, 200, folder)
-        return Upstream(plain=plain, tls=tls, ca=identity.ca)
-
     def _start_peer(self, peer: Peer, upstream: Upstream, *, tls: bool) -> None:
         try:
             self.rows.append(self._started(peer, upstream, tls=tls))
@@ -106,8 +75,7 @@ class Comparison:
 
     def _started(self, peer: Peer, upstream: Upstream, *, tls: bool) -> Row:
         place = self._place(f"{peer.name}-tls" if tls else peer.name, upstream, tls=tls)
-        pid = self.held.enter_context(running(peer.launch(place), place.folder))
-        answer = await_answer(pid, place.port, "/bench", KEY, 200, place.folder)
+        pid, answer = self.stage.start(peer.launch(place), place)
         if answer.body != BODY:
             raise NotStarted(f"it answers something else than the upstream: {answer.body[:200]}")
         kind = "none" if not peer.forwards else "TLS" if tls else "plain"
@@ -121,29 +89,19 @@ class Comparison:
         if refusal.status != 429:
             raise NotStarted(f"the tenant to be refused was answered {refusal.status}")
         self.rows.append(replace(gateway, name="refusal", upstream="none", key=REFUSED_KEY, refused=True, samples=[]))
-        answer = self.folder / "refusal.json"
+        bare = self._place("bare-refusal", upstream, tls=False)
+        answer = bare.folder / "refusal.json"
         fields = [pair for pair in refusal.headers if pair[0] not in OWN_FIELDS]
         fields.append(("content-length", str(len(refusal.body.encode()))))
         answer.write_text(json.dumps({"status": 429, "headers": fields, "body": refusal.body}))
-        place = replace(self._place("bare-refusal", upstream, tls=False), answer=answer)
-        pid = self.held.enter_context(running(PEERS["bare"].launch(place), place.folder))
-        await_answer(pid, place.port, "/bench", KEY, 429, place.folder)
+        place = replace(bare, answer=answer)
+        pid, _ = self.stage.start(PEERS["bare"].launch(place), place, status=429)
         self.rows.append(Row(name="bare-refusal", upstream="none", pid=pid, place=place, key=KEY, refused=True))
 
     def _place(self, name: str, upstream: Upstream, *, tls: bool) -> Place:
-        port, admin = free_ports(2)
-        return Place(
-            folder=self._folder(name),
-            port=port,
-            admin=admin,
-            upstream=upstream.tls if tls else upstream.plain,
-            ca=upstream.ca if tls else None,
-        )
-
-    def _folder(self, name: str) -> Path:
-        made = self.folder / name
-        made.mkdir()
-        return made
+        if tls and upstream.tls is not None:
+            return self.stage.place(name, upstream.tls, upstream.ca)
+        return self.stage.place(name, upstream.plain)
 
     def _row(self, name: str, upstream: str) -> Row:
         return next(row for row in self.rows if (row.name, row.upstream) == (name, upstream))
@@ -211,27 +169,6 @@ class Comparison:
         self.checks.append({"what": what, "requests": expected, **asdict(found), "ok": ok})
 
 
-def drive(port: int, key: str, connections: int, seconds: int) -> Load:
-    """Closed-loop load for ``seconds``, by wrk where there is one."""
-    wrk = program("wrk")
-    if wrk is None:
-        return closed_loop(port, key, connections, ("--seconds", str(seconds)))
-    url = f"http://127.0.0.1:{port}/bench"
-    script = ("-s", str(FOLDER / "wrk.lua"), "-H", f"x-api-key: {key}")
-    return _load((wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", *script, url), seconds)
-
-
-def closed_loop(port: int, key: str, connections: int, until: Sequence[str]) -> Load:
-    given = ("--port", str(port), "--key", key, "--connections", str(connections), *until)
-    return _load((sys.executable, "-m", "loadtests.closed_loop", *given), 60)
-
-
-def _load(command: Sequence[str], seconds: int) -> Load:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=True)
-    found = json.loads(done.stdout.strip().splitlines()[-1])
-    return Load(**{name: found[name] for name in Load.__slots__})
-
-
 @contextlib.contextmanager
 def progress(total: Callable[[], int]) -> Iterator[Callable[[str], None]]:
     """A bar on standard error, on a terminal only; what it gives is called at the start of each step."""
@@ -274,9 +211,8 @@ def arguments() -> argparse.ArgumentParser:
 
 def compare(chosen: argparse.Namespace) -> dict[str, Any]:
     """Run the comparison. Raises ``NotStarted`` and ``subprocess.SubprocessError``."""
-    with tempfile.TemporaryDirectory(prefix="compare-") as folder, contextlib.ExitStack() as held:
-        os.chmod(folder, 0o755)  # nginx's worker is another user when its master is root
-        run = Comparison(chosen, Path(folder), held)
+    with stage("compare") as made:
+        run = Comparison(chosen, made)
         with progress(lambda: len(chosen.peers) + len(run.rows) * (chosen.rounds + 1) + 1) as step:
             run.start(step)
             run.measure(step)

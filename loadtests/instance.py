@@ -19,7 +19,7 @@ from loadtests.measure import tree
 from loadtests.peers.peer import Launch
 
 ROOT = Path(__file__).resolve().parent.parent
-START_S = 30.0
+START_S = 60.0
 STOP_S = 15.0
 
 

@@ -17,7 +17,10 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What a load generator saw: completed requests, how many of them were not 2xx, how many never completed."""
+    """What a load generator saw: completed requests, how many of them were not 2xx, how many never completed.
+
+    ``generator_us`` is the CPU that it took itself, 0 where that was not measured.
+    """
 
     requests: int
     duration_us: int
@@ -25,6 +28,7 @@ class Load:
     p99_us: int
     failed: int
     not_2xx: int
+    generator_us: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

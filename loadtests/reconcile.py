@@ -1,4 +1,5 @@
-"""Whether Tiergate recorded every request that was answered: log lines, decisions and duration counts (RULINGS 30).
+"""Whether Tiergate recorded every request that was answered: log lines, outcomes, decisions and duration
+counts (RULINGS 30).
 
 Reads what an operator reads: the access log and ``/metrics``.
 """
@@ -23,6 +24,7 @@ class Counts:
 
     lines: int
     metrics: int
+    outcomes: int
     decisions: int
     dropped: int
 
@@ -30,12 +32,13 @@ class Counts:
         return Counts(
             lines=self.lines - other.lines,
             metrics=self.metrics - other.metrics,
+            outcomes=self.outcomes - other.outcomes,
             decisions=self.decisions - other.decisions,
             dropped=self.dropped - other.dropped,
         )
 
     def equal(self, requests: int) -> bool:
-        return self.lines == self.metrics == self.decisions == requests and not self.dropped
+        return self.lines == self.metrics == self.outcomes == self.decisions == requests and not self.dropped
 
     def agree(self, at_least: int, at_most: int) -> bool:
         """Each the same, between the two: a client that leaves may not have seen its last answers."""
@@ -48,6 +51,7 @@ def counted(admin: int, access_log: Path) -> Counts:
     return Counts(
         lines=lines_of(access_log),
         metrics=total(text, "http_server_request_duration_seconds_count"),
+        outcomes=total(text, "gateway_outcomes_recorded_total"),
         decisions=total(text, "gateway_ratelimit_decisions_total"),
         dropped=total(text, "gateway_access_log_dropped_total"),
     )

@@ -42,17 +42,22 @@ def summed_up(rows: Sequence[Row]) -> dict[str, Any]:
     summaries = [_summary(rows, row) for row in rows]
     refusal = _refusal(rows)
     return {
-        "machine": {
-            "cpus": os.cpu_count(),
-            "cpu": _cpu_model(),
-            "system": platform.platform(),
-            "python": platform.python_version(),
-            "load_average": os.getloadavg(),
-        },
+        "machine": machine(),
         "rows": summaries,
         "refusal": refusal,
         "pipeline_us": _pipeline(rows),
         "goals": goals(summaries, refusal),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "cpus": os.cpu_count(),
+        "cpu": _cpu_model(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "load_average": os.getloadavg(),
     }
 
 
@@ -110,10 +115,22 @@ def goals(rows: Sequence[dict[str, Any]], refusal: dict[str, float]) -> list[dic
         ("us of a refusal over the bare app", refusal.get("us_over_bare"), 12.0),
         ("a refusal as a share of an admitted call", refusal.get("share_of_admitted"), 0.75),
     )
+    return [goal(name, value, at_most=most) for name, value, most in found if value is not None]
+
+
+def goal(name: str, found: float, *, at_most: float | None = None, at_least: float | None = None) -> dict[str, Any]:
+    """A promise beside what was found; one of the two bounds is given."""
+    met = found <= at_most if at_most is not None else found >= (at_least or 0)
+    bound = {"at_most": at_most} if at_most is not None else {"at_least": at_least}
+    return {"goal": name, **bound, "found": found, "met": met}
+
+
+def verdicts(goals: Sequence[dict[str, Any]]) -> list[str]:
+    """One line a goal."""
     return [
-        {"goal": name, "at_most": most, "found": value, "met": value <= most}
-        for name, value, most in found
-        if value is not None
+        f"{'met' if goal['met'] else 'MISSED'}: {goal['goal']}: {goal['found']:,} "
+        + (f"(at most {goal['at_most']})" if "at_most" in goal else f"(at least {goal['at_least']})")
+        for goal in goals
     ]
 
 
@@ -143,16 +160,9 @@ COLUMNS = (
 
 def table(found: dict[str, Any]) -> str:
     """The report for people, as a Markdown table and a few sentences."""
-    heads = [head for head, _ in COLUMNS]
-    cells = [[_cell(row[name]) for _, name in COLUMNS] for row in found["rows"]]
-    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
-    rule = ["-" * width for width in widths]
-    lines = [_line(heads, widths), _line(rule, widths), *(_line(row, widths) for row in cells), ""]
+    lines = [*grid(COLUMNS, found["rows"], named=2), ""]
     lines += [f"the pipeline over the bare engine, {kind}: {spent} us" for kind, spent in found["pipeline_us"].items()]
-    lines += [
-        f"{'met' if goal['met'] else 'MISSED'}: {goal['goal']}: {goal['found']:,} (at most {goal['at_most']})"
-        for goal in found["goals"]
-    ]
+    lines += verdicts(found["goals"])
     lines += [f"missing: {name}: {reason}" for name, reason in found["missing"].items()]
     lines += [
         f"{row['peer']}, {row['upstream']}: {row['wrong_answers']} wrong or missing answers"
@@ -161,11 +171,20 @@ def table(found: dict[str, Any]) -> str:
     ]
     lines += [
         f"{'ok' if check['ok'] else 'WRONG'}: {check['what']}: {check['requests']} requests, "
-        f"{check['lines']} log lines, {check['metrics']} in metrics, {check['decisions']} decisions, "
-        f"{check['dropped']} lines dropped"
+        f"{check['lines']} log lines, {check['metrics']} in metrics, {check['outcomes']} outcomes, "
+        f"{check['decisions']} decisions, {check['dropped']} lines dropped"
         for check in found["reconciled"]
     ]
     return "\n".join(lines)
+
+
+def grid(columns: Sequence[tuple[str, str]], rows: Sequence[dict[str, Any]], *, named: int = 1) -> list[str]:
+    """``rows`` as lines of a Markdown table: ``(head, member)`` for each column, the first ``named`` flush left."""
+    heads = [head for head, _ in columns]
+    cells = [[_cell(row[name]) for _, name in columns] for row in rows]
+    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
+    rule = ["-" * width for width in widths]
+    return [_line(line, widths, named) for line in (heads, rule, *cells)]
 
 
 def _cell(value: object) -> str:
@@ -174,7 +193,7 @@ def _cell(value: object) -> str:
     return f"{value:,}" if isinstance(value, int | float) else str(value)
 
 
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    named, figures = zip(cells[:2], widths[:2], strict=True), zip(cells[2:], widths[2:], strict=True)
-    texts = [cell.ljust(width) for cell, width in named] + [cell.rjust(width) for cell, width in figures]
+def _line(cells: Sequence[str], widths: Sequence[int], named: int) -> str:
+    pairs = list(zip(cells, widths, strict=True))
+    texts = [cell.ljust(width) for cell, width in pairs[:named]] + [cell.rjust(width) for cell, width in pairs[named:]]
     return f"| {' | '.join(texts)} |"

@@ -14,8 +14,11 @@ BAR = 46
 
 
 @contextlib.contextmanager
-def progress(text: str, total: float) -> Iterator[Callable[[float], None]]:
-    """A bar on standard error, on a terminal only; what it gives is called with how much is done."""
+def progress(text: str, total: float, *, still: bool = False) -> Iterator[Callable[[float], None]]:
+    """A bar on standard error, on a terminal only; what it gives is called with how much is done.
+
+    ``still``: drawn at those calls and not in between, where drawing would hold up what this process measures.
+    """
     if not sys.stderr.isatty():
         yield lambda done: None
         return
@@ -33,10 +36,11 @@ def progress(text: str, total: float) -> Iterator[Callable[[float], None]]:
         console=Console(stderr=True),
         transient=True,
         refresh_per_second=4,
+        auto_refresh=not still,
         redirect_stdout=sys.stdout.isatty(),  # else what is printed for a file would go to the terminal
     ) as bar:
         task = bar.add_task(text, total=total)
-        yield lambda done: bar.update(task, completed=done)
+        yield lambda done: bar.update(task, completed=done, refresh=still)
 
 
 def buckets(latencies_us: Sequence[int]) -> list[tuple[int, int]]:

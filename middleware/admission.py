@@ -6,6 +6,7 @@ an admitted call carries the limits' fields on its head and gives its concurrenc
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from policies.admission import Decision
@@ -45,12 +46,12 @@ class Admission:
             raise refusal(decision)
         lease, clock, store = decision.lease, self._clock, self._store
 
-        async def decorated(message: Message) -> None:
+        def decorated(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 message["headers"].extend(render(plan, decision))
-            elif lease is not None and clock.steady_us() >= lease.renew_at_us:
+            elif lease is not None and message.get("more_body") and clock.steady_us() >= lease.renew_at_us:
                 store.renew(lease)
-            await send(message)
+            return send(message)
 
         try:
             await self.app(scope, receive, decorated)

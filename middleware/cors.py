@@ -9,7 +9,7 @@ callers authenticate by fields that a script must set itself.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import TYPE_CHECKING
 
 from policies.exchange import SCOPE_KEY, Exchange
@@ -50,20 +50,19 @@ class CrossOrigin:
         self.app = app
         self._source = source
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http" or not self._source.current.cross_origin:
-            await self.app(scope, receive, send)
-            return
+            return self.app(scope, receive, send)
         exchange: Exchange = scope[SCOPE_KEY]
 
-        async def decorated(message: Message) -> None:
+        def decorated(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 cors = _cors_of(exchange)
                 if cors is not None:
                     message["headers"][:] = granted(message["headers"], cors, _origin(scope["headers"]))
-            await send(message)
+            return send(message)
 
-        await self.app(scope, receive, decorated)
+        return self.app(scope, receive, decorated)
 
 
 def _cors_of(exchange: Exchange) -> Cors | None:

@@ -25,6 +25,8 @@ SAMPLED = 0x01
 RANDOM = 0x02
 STATE_MEMBERS = 32
 STATE_LENGTH = 512
+NEVER_ZERO = 1 << 144 | 1 << 80
+"""Sets the last bit of the trace id and of the span id among 272 drawn ones: neither may be all zeros (T-2)."""
 _random = random.Random()
 
 
@@ -45,41 +47,56 @@ class Telemetry:
         self.app = app
         self._clock = clock
         self._spans = spans
+        self._millisecond = (-1, "")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         wall_us = self._clock.wall_us()
-        exchange = Exchange(
-            started_us=self._clock.steady_us(),
-            started_wall_us=wall_us,
-            request_id=f"{wall_us // 1000:012x}{_random.getrandbits(80):020x}",
-        )
-        scope[SCOPE_KEY] = exchange
-        adopt(exchange, scope["headers"])
-        exchange.sampled = self._spans.sampled(exchange)
-        exchange.trace_flags = exchange.trace_flags & RANDOM | (SAMPLED if exchange.sampled else 0)
+        drawn = (_random.getrandbits(272) | NEVER_ZERO).to_bytes(34, "big").hex()
+        request_id = self._stamp(wall_us // 1_000) + drawn[48:]
+        exchange = scope[SCOPE_KEY] = Exchange(self._clock.steady_us(), wall_us, request_id)
+        adopt(exchange, scope["headers"], drawn)
+        if self._spans.sampled(exchange):
+            exchange.sampled = True
+            exchange.upstream_span_id = f"{_random.getrandbits(64) | 1:016x}"
+            exchange.trace_flags = exchange.trace_flags & RANDOM | SAMPLED
+        else:
+            exchange.trace_flags &= RANDOM
         try:
             await self.app(scope, receive, send)
         finally:
             self._spans.finished(exchange)
 
+    def _stamp(self, ms: int) -> str:
+        """Unix milliseconds in 12 digits, so that request ids sort by time."""
+        if self._millisecond[0] != ms:
+            self._millisecond = (ms, f"{ms:012x}")
+        return self._millisecond[1]
 
-def adopt(exchange: Exchange, headers: Iterable[tuple[bytes, bytes]]) -> None:
-    """Continue the caller's trace, or begin one. A second or malformed ``traceparent`` counts as none (T-1)."""
-    parents = [value for name, value in headers if name == b"traceparent"]
-    parent = _TRACEPARENT.fullmatch(parents[0].strip()) if len(parents) == 1 else None
-    exchange.span_id = _random.getrandbits(64) or 1
-    exchange.upstream_span_id = _random.getrandbits(64) or 1
-    if parent is None or not _valid(parent):
-        exchange.trace_id = _random.getrandbits(128) or 1
+
+def adopt(exchange: Exchange, headers: Iterable[tuple[bytes, bytes]], drawn: str) -> None:
+    """Continue the caller's trace, or begin one with the first 32 digits of ``drawn``; the next 16 are the span's.
+
+    A second or malformed ``traceparent`` counts as none (T-1).
+    """
+    exchange.span_id = drawn[32:48]
+    parent = _parent(headers) if b"traceparent" in dict(headers) else None
+    if parent is None:
+        exchange.trace_id = drawn[:32]
         exchange.trace_flags = RANDOM
         return
-    exchange.trace_id = int(parent[2], 16)
-    exchange.parent_span_id = int(parent[3], 16)
+    exchange.trace_id = parent[2].decode("ascii")
+    exchange.parent_span_id = parent[3].decode("ascii")
     exchange.trace_flags = int(parent[4], 16) & (SAMPLED | RANDOM)
     exchange.trace_state = _state(value for name, value in headers if name == b"tracestate")
+
+
+def _parent(headers: Iterable[tuple[bytes, bytes]]) -> re.Match[bytes] | None:
+    parents = [value for name, value in headers if name == b"traceparent"]
+    parent = _TRACEPARENT.fullmatch(parents[0].strip()) if len(parents) == 1 else None
+    return parent if parent is not None and _valid(parent) else None
 
 
 def _valid(parent: re.Match[bytes]) -> bool:

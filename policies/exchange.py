@@ -76,7 +76,7 @@ class Exchange:
         "upstream_status",
     )
 
-    def __init__(self, *, started_us: int, started_wall_us: int, request_id: str) -> None:
+    def __init__(self, started_us: int, started_wall_us: int, request_id: str) -> None:
         self.started_us = started_us
         self.started_wall_us = started_wall_us
         self.request_id = request_id
@@ -115,10 +115,10 @@ class Exchange:
         self.upstream_finished_us: int | None = None
         self.bytes_in = 0
         self.bytes_out = 0
-        self.trace_id = 0
-        self.span_id = 0  # of the server span; the client span has the next one
-        self.upstream_span_id = 0
-        self.parent_span_id = 0
+        self.trace_id = ""  # ids in lower-case hexadecimal, as W3C Trace Context spells them; empty for none
+        self.span_id = ""  # of the server span
+        self.upstream_span_id = ""  # of the client span; recorded requests only have one
+        self.parent_span_id = ""
         self.trace_flags = 0
         self.trace_state: str | None = None
         self.sampled = False

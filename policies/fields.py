@@ -17,8 +17,8 @@ Pair = tuple[bytes, bytes]
 def render(plan: Plan, decision: Decision) -> list[Pair]:
     """The rate-limit fields of an answer to this call; none when the call is under no limit."""
     fields: list[Pair] = []
-    if plan.structured and plan.names:
-        fields.append((b"ratelimit-policy", plan.policy_field))
+    if plan.structured and plan.current:
+        fields.append(plan.policy_line)
         fields.append((b"ratelimit", _current(plan, decision)))
     if plan.triple:
         fields += _triple(plan, decision)
@@ -36,14 +36,13 @@ def retry_after_ms(decision: Decision) -> int:
 
 
 def _current(plan: Plan, decision: Decision) -> bytes:
-    """The value of ``RateLimit``: one member for each limit, in the order of ``plan.names``."""
-    members = [
-        b"%b;r=%d" % (name, r) if t is None else b"%b;r=%d;t=%d" % (name, r, t)
-        for name, (_, r, t) in zip(plan.names, decision.readings, strict=False)
-    ]
-    slots = plan.names[len(members) :]
-    members += [b"%b;r=%d" % (name, free) for name, free in zip(slots, decision.free_slots, strict=True)]
-    return b", ".join(members)
+    """The value of ``RateLimit``: one member for each limit."""
+    numbers: list[int] = []
+    for _, r, t in decision.readings:
+        numbers.append(r)
+        numbers.append(t)
+    numbers += decision.free_slots
+    return plan.current % tuple(numbers)
 
 
 def _triple(plan: Plan, decision: Decision) -> list[Pair]:
@@ -51,13 +50,10 @@ def _triple(plan: Plan, decision: Decision) -> list[Pair]:
     chosen = tightest(decision) if decision.allowed else _longest_refusal(decision)
     if chosen is None:
         return []
-    charge = decision.demand.charges[chosen]
     _, r, t = decision.readings[chosen]
-    if t is None:
-        return []
     reset = -(-(decision.wall_us + t * SECOND_US) // SECOND_US) if plan.unix_reset else t
     return [
-        (b"ratelimit-limit", b"%d" % charge.q),
+        plan.limit_lines[chosen],
         (b"ratelimit-remaining", b"%d" % r),
         (b"ratelimit-reset", b"%d" % reset),
     ]
@@ -76,11 +72,10 @@ def _tightest(decision: Decision) -> int | None:
     best_t = index = 0
     charges = decision.demand.charges
     for _, r, t in decision.readings:
-        if t is not None:
-            q = charges[index].q
-            left, right = r * best_q, best_r * q  # r/q < best_r/best_q without division
-            if best is None or left < right or (left == right and t > best_t):
-                best, best_r, best_q, best_t = index, r, q, t
+        q = charges[index].q
+        left, right = r * best_q, best_r * q  # r/q < best_r/best_q without division
+        if best is None or left < right or (left == right and t > best_t):
+            best, best_r, best_q, best_t = index, r, q, t
         index += 1  # noqa: SIM113 - counted by hand for speed
     return best
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from fractions import Fraction
 from ipaddress import IPv4Network, IPv6Network
 from types import MappingProxyType
 from typing import Any, Literal
@@ -262,9 +263,23 @@ class Address:
     port: int
 
 
+TraceExporter = Literal["otlp", "console", "discard", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traces:
+    """Where spans go; ``ratio`` is the share of requests without a parent that is recorded."""
+
+    exporter: TraceExporter
+    ratio: Fraction
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """How the process listens and stops."""
+    """How the process listens, what it records and how it stops.
+
+    ``access_log`` is ``-`` for standard output, a path, or ``off``; ``traces`` None: only what the environment asks.
+    """
 
     listen: Address = Address(host="127.0.0.1", port=8080)
     admin: Address = Address(host="127.0.0.1", port=9900)
@@ -272,6 +287,8 @@ class Server:
     workers: int = 1
     drain_delay_us: int = 0
     drain_timeout_us: int = 25_000_000
+    access_log: str = "-"
+    traces: Traces | None = None
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     problems_base: str = "/docs/problems/"
 

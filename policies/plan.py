@@ -13,6 +13,7 @@ from policies.admission import Charge, Demand, Slot, capacity, charge, state_key
 from policies.model import (
     Bucket,
     Concurrent,
+    HeaderPair,
     Limit,
     Owner,
     PolicySet,
@@ -49,22 +50,26 @@ class Onward:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """``demand`` goes to the store; ``policy_field`` is the whole ``RateLimit-Policy`` value as bytes.
+    """``demand`` goes to the store; ``policy_line`` is the whole ``RateLimit-Policy`` field.
 
-    ``names`` are the limits' names as structured-field Strings, rates first, then slots, in the order
-    of the readings. ``allowed`` is False when the tenant's tier has no access to the route.
+    ``current`` is the value of ``RateLimit`` with a place for each number: r and t of each rate, in the order of the
+    readings, then r of each slot; empty for a call without limits. ``limit_lines`` are the ``RateLimit-Limit`` fields
+    of the rates. ``owner`` is the upstream's, as a word. ``allowed`` is False when the tenant's tier has no access to
+    the route.
     """
 
     tier: Tier
     route: Route
     upstream: Upstream
     demand: Demand
-    policy_field: bytes
-    names: tuple[bytes, ...]
+    policy_line: HeaderPair
+    current: bytes
+    limit_lines: tuple[HeaderPair, ...]
     structured: bool
     triple: bool
     unix_reset: bool
     onward: Onward
+    owner: str
     allowed: bool
 
 
@@ -89,14 +94,27 @@ def compile_plan(policy: PolicySet, tenant: Tenant, route: Route) -> Plan:
         route=route,
         upstream=upstream,
         demand=demand,
-        policy_field=b", ".join(_policy_member(limit) for limit in ordered),
-        names=tuple(quoted(limit.name) for limit in ordered),
+        policy_line=(b"ratelimit-policy", b", ".join(_policy_member(limit) for limit in ordered)),
+        current=_current(demand),
+        limit_lines=tuple((b"ratelimit-limit", b"%d" % charge.q) for charge in demand.charges),
         structured=policy.headers.structured,
         triple=policy.headers.triple,
         unix_reset=reset_as is ResetAs.UNIX_SECONDS,
         onward=compile_onward(upstream, route, _headers(upstream, tenant)),
+        owner=upstream.owner.value,
         allowed=route.tiers is None or tier.name in route.tiers,
     )
+
+
+def _current(demand: Demand) -> bytes:
+    """``"minute";r=%d;t=%d, "parallel";r=%d`` for one rate and one slot."""
+    rates = [_literal(charge.limit.name) + b";r=%d;t=%d" for charge in demand.charges]
+    slots = [_literal(slot.limit.name) + b";r=%d" for slot in demand.slots]
+    return b", ".join((*rates, *slots))
+
+
+def _literal(name: str) -> bytes:
+    return quoted(name).replace(b"%", b"%%")
 
 
 def compile_onward(upstream: Upstream, route: Route, headers: tuple[tuple[bytes, bytes], ...]) -> Onward:

@@ -7,6 +7,7 @@ policy.md; sla.md section 15.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
@@ -45,6 +46,15 @@ class Drain(Section):
     timeout: Duration = Field(25_000_000, description="How long calls in flight may take")
 
 
+class TracesForm(Section):
+    """Which requests become spans, and where those go."""
+
+    exporter: Literal["otlp", "console", "discard", "none"] = Field(
+        "otlp", description="console: standard output; discard: made and forgotten, to measure what tracing costs"
+    )
+    ratio: Percent = Field(Decimal(100), description="Share of the requests without a parent that is recorded")
+
+
 class ServerForm(Section):
     """How the process listens."""
 
@@ -53,6 +63,8 @@ class ServerForm(Section):
     admin_token_sha256: Digest | None = Field(None, description="Required when admin is not loopback")
     workers: Positive = Field(1, description="More than 1 needs a shared store")
     drain: Drain = Field(Drain.model_construct(), description="How the process stops")
+    access_log: Text = Field("-", description="- for standard output, a file's path, or off")
+    traces: TracesForm | None = Field(None, description="Spans; the OTEL_* variables go before it")
     trusted_proxies: list[Network] = Field(
         [], description="Whose Forwarded, X-Forwarded-* and mTLS fields are believed"
     )

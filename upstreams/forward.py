@@ -20,7 +20,7 @@ from policies.paths import framing_problem
 from policies.plan import Onward, Plan
 from policies.ports import Clock
 from policies.websocket import CLOSING_KEY, SOCKET_KEY, Closing
-from upstreams.hop import Passage, inbound_response, max_forwards, outbound_request
+from upstreams.hop import Introduction, inbound_response, introduction, max_forwards, outbound_request
 from upstreams.pool import Borrowed, TransportLookup
 from upstreams.transport import (
     Headers,
@@ -43,6 +43,9 @@ HEAD_HELD_S = 0.05
 failure in between can still be a proper error."""
 CLOSE = (b"connection", b"close")
 FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+RARE = frozenset(("OPTIONS", "TRACE", "CONNECT"))
+"""Methods that may have to be answered here."""
+INTRODUCTIONS_KEPT = 10_000
 _VERSIONS = {"1.1": b"1.1", "1.0": b"1.0", "1": b"1.0"}
 """``http_version`` of a scope as ``Via`` spells it; one server says 1 for 1.0."""
 
@@ -58,7 +61,9 @@ class Forwarder:
         self._transports = transports
         self._clock = clock
         self._pseudonym = b"tiergate-" + instance.encode("ascii")
+        self._via = b"1.1 " + self._pseudonym
         self._watches = Watches(clock)
+        self._introductions: dict[tuple[str | None, bytes, str, str | None, bool], Introduction] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises ``GatewayError``. Returns without an answer when the caller is gone (``exchange.client_gone``)."""
@@ -66,7 +71,7 @@ class Forwarder:
         plan = exchange.plan
         if plan is None:
             raise GatewayError("internal", cause_text="a request without a plan reached the forwarder")
-        if _answered_here(exchange.method, scope["headers"]):
+        if exchange.method in RARE and _answered_here(exchange.method, scope["headers"]):
             await _answer_options(send)
             return
         call = _Call(exchange, receive, send, self._clock)
@@ -79,11 +84,12 @@ class Forwarder:
         self._watches.add(call)
         try:
             with self._borrowed(plan.upstream, call) as transport:
-                await call.run(transport, request, self._pseudonym)
+                await call.run(transport, request, self._via)
         finally:
             self._watches.discard(call)
             call.stop_watching()
-            exchange.upstream_finished_us = self._clock.steady_us()
+            if exchange.upstream_finished_us is None:
+                exchange.upstream_finished_us = self._clock.steady_us()
 
     def _borrowed(self, upstream: Upstream, call: _Call) -> Borrowed:
         """A definition that no connection can be made from (a certificate, say) fails like a connection."""
@@ -94,21 +100,39 @@ class Forwarder:
 
     def _request(self, scope: Scope, exchange: Exchange, plan: Plan, call: _Call) -> UpstreamRequest:
         headers: Headers = scope["headers"]
-        host, framing = b"", []
-        for pair in headers:
-            if pair[0] in FRAMING:
-                framing.append(pair)
-            elif pair[0] == b"host":
-                host = pair[1]
-        length, content = _framed(framing, scope["http_version"]) if framing else (None, False)
-        call.length, call.uploaded = length, not content
+        fields = dict(headers)
+        content = not FRAMING.isdisjoint(fields)
+        if content:
+            call.length, content = _framed(headers, scope["http_version"])
+        call.uploaded = not content
+        onward = plan.onward
+        told = self._introduction(scope, exchange, onward, fields.get(b"host", b""))
         return UpstreamRequest(
-            method=exchange.method.encode("ascii"),
-            target=upstream_target(plan.onward, exchange.target, exchange.query),
-            headers=outbound_request(headers, _passage(scope, exchange, plan.onward, self._pseudonym, host)),
-            body=call.request_body() if content else None,
-            content_length=length,
+            exchange.method.encode("ascii"),
+            upstream_target(onward, exchange.target, exchange.query),
+            outbound_request(headers, onward, told, exchange.request_id.encode("ascii"), _trace(exchange)),
+            call.request_body() if content else None,
+            call.length,
         )
+
+    def _introduction(self, scope: Scope, exchange: Exchange, onward: Onward, host: bytes) -> Introduction:
+        """What is said of the connection that the request came by; made once and kept for its next requests."""
+        peer = exchange.peer_address if onward.tells_peer else None
+        version, scheme = scope["http_version"], scope.get("scheme")
+        key = (peer, host, version, scheme, exchange.peer_trusted)
+        known = self._introductions.get(key)
+        if known is None:
+            if len(self._introductions) >= INTRODUCTIONS_KEPT:
+                self._introductions.clear()
+            known = self._introductions[key] = introduction(
+                pseudonym=self._pseudonym,
+                received=_VERSIONS.get(version) or version.encode("ascii"),
+                peer=peer,
+                host=host,
+                scheme=b"https" if scheme == "https" else b"http",
+                trusted=exchange.peer_trusted,
+            )
+        return known
 
 
 class _Call:
@@ -137,19 +161,20 @@ class _Call:
         self._waited_us = 0  # for the caller's body
         self._stalled = False  # the caller's body was given up on
 
-    async def run(self, transport: Transport, request: UpstreamRequest, pseudonym: bytes) -> None:
+    async def run(self, transport: Transport, request: UpstreamRequest, via: bytes) -> None:
         """The whole call. A caller that left is no error; every other failure is a ``GatewayError``."""
         try:
             answer = await transport.send(request)
             content = answer.content
             if content is None:
                 if answer.status == 101:  # no engine lets one pass that was not asked for
-                    await self._tunnel(cast(Switched, answer), pseudonym, *self.socket)
+                    await self._tunnel(cast(Switched, answer), via, *self.socket)
                 else:
-                    await self._stream(answer, pseudonym, request.method)
+                    await self._stream(answer, via, request.method)
                 return
             # It is here as a whole, and its connection may already carry another call.
-            headers = self._head(answer, pseudonym)
+            headers = self._head(answer, via)
+            self.exchange.upstream_finished_us = self.exchange.upstream_head_us
             self.started = True
             await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
             self.finishing = True
@@ -200,21 +225,21 @@ class _Call:
         # RFC 9110 15.5.9: "the server SHOULD send the close connection option".
         return GatewayError("request-timeout", phase="queue", cause_text=cause, headers=(CLOSE,))
 
-    def _head(self, answer: UpstreamResponse, pseudonym: bytes) -> Headers:
+    def _head(self, answer: UpstreamResponse, via: bytes) -> Headers:
         exchange = self.exchange
         exchange.upstream_head_us = self._clock.steady_us()
         exchange.upstream_status = answer.status
         exchange.phase = "upstream_body"
-        headers = inbound_response(answer.status, answer.headers, pseudonym=pseudonym, wall_us=self._clock.wall_us)
+        headers = inbound_response(answer.status, answer.headers, via, self._clock.wall_us)
         exchange.origin = "upstream"
         if answer.status in (429, 503):
             exchange.source = "upstream"
             exchange.retry_after_s = next((int(value) for name, value in headers if name == b"retry-after"), None)
         return headers
 
-    async def _stream(self, answer: UpstreamResponse, pseudonym: bytes, method: bytes) -> None:
+    async def _stream(self, answer: UpstreamResponse, via: bytes, method: bytes) -> None:
         try:
-            await self._pass_on(answer, self._head(answer, pseudonym), method)
+            await self._pass_on(answer, self._head(answer, via), method)
         except asyncio.CancelledError:
             if self.exchange.client_gone and self.started and endless(answer.headers):
                 await self._part(b"", more=False)  # a stream is judged by its head (spec sla.md T1): leaving ends it
@@ -222,7 +247,7 @@ class _Call:
         finally:
             await answer.aclose()
 
-    async def _tunnel(self, answer: Switched, pseudonym: bytes, handshake: Handshake, closing: Closing) -> None:
+    async def _tunnel(self, answer: Switched, via: bytes, handshake: Handshake, closing: Closing) -> None:
         """``upstreams.websocket`` from here on, which alone may ``receive`` now: no watch listens any more."""
         self.uploaded = False
         self.stop_watching()
@@ -230,7 +255,7 @@ class _Call:
             fault = handshake.fault(answer.headers)
             if fault is not None:
                 raise not_granted(fault)
-            headers = granted(self._head(answer, pseudonym))
+            headers = granted(self._head(answer, via))
             await self._start({"type": "http.response.start", "status": 101, "headers": headers})
             await Tunnel(answer, self._receive, self._send, exchange=self.exchange, closing=closing).run()
         finally:
@@ -347,43 +372,27 @@ def upstream_target(onward: Onward, target: bytes, query: bytes) -> bytes:
     return target + b"?" + query if query else target
 
 
-def _framed(framing: Headers, version: str) -> tuple[int | None, bool]:
-    """``(announced length, whether content follows)``. Raises ``bad-request``."""
-    problem = framing_problem(framing, version)
+def _framed(headers: Headers, version: str) -> tuple[int | None, bool]:
+    """``(announced length, whether content follows)`` of a request with framing. Raises ``bad-request``."""
+    problem = framing_problem(headers, version)
     if problem is not None:
         raise GatewayError("bad-request", problem, headers=(CLOSE,))
-    name, value = framing[0]
+    name, value = next(pair for pair in headers if pair[0] in FRAMING)
     if name == b"transfer-encoding":
         return None, True
     return int(value), int(value) > 0
 
 
-def _passage(scope: Scope, exchange: Exchange, onward: Onward, pseudonym: bytes, host: bytes) -> Passage:
-    version = scope["http_version"]
-    return Passage(
-        authority=onward.authority,
-        pseudonym=pseudonym,
-        received=_VERSIONS.get(version) or version.encode("ascii"),
-        peer=exchange.peer_address if onward.tells_peer else None,
-        host=host,
-        scheme=b"https" if scope.get("scheme") == "https" else b"http",
-        trusted=exchange.peer_trusted,
-        request_id=exchange.request_id.encode("ascii"),
-        trace=_trace(exchange),
-        upstream_headers=onward.headers,
-        owned=onward.owned,
-    )
-
-
-def _trace(exchange: Exchange) -> tuple[tuple[bytes, bytes], ...] | None:
+def _trace(exchange: Exchange) -> Headers | None:
     """Our own ``traceparent`` where telemetry made ids; None lets the caller's through untouched (T-3)."""
     if not exchange.trace_id or not exchange.span_id:
         return None
     # An unsampled call has one span at most, the server's, written late (RULINGS 21).
     span_id = exchange.upstream_span_id if exchange.sampled else exchange.span_id
-    parent = f"00-{exchange.trace_id:032x}-{span_id:016x}-{exchange.trace_flags:02x}".encode("ascii")
-    state = ((b"tracestate", exchange.trace_state.encode("latin-1")),) if exchange.trace_state else ()
-    return ((b"traceparent", parent), *state)
+    parent = f"00-{exchange.trace_id}-{span_id}-0{exchange.trace_flags}".encode("ascii")  # two flags are known
+    if exchange.trace_state is None:
+        return [(b"traceparent", parent)]
+    return [(b"traceparent", parent), (b"tracestate", exchange.trace_state.encode("latin-1"))]
 
 
 def _answered_here(method: str, headers: Headers) -> bool:

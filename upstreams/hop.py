@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 from policies.errors import GatewayError
+from policies.plan import Onward
 from upstreams.transport import Headers
 
 HOP_BY_HOP = frozenset(
@@ -24,7 +25,10 @@ _REWRITTEN = frozenset((b"forwarded", b"x-forwarded-for"))
 _TRACE = frozenset((b"traceparent", b"tracestate"))
 _LOOKED_AT = HOP_BY_HOP | _REPLACED | _REWRITTEN | _TRACE | {b"expect", b"x-real-ip"}
 """Names of a request that need a second look; ``x-forwarded-*`` does too, every other field simply passes."""
+_DROPPED = (HOP_BY_HOP - {b"connection"}) | {b"host", b"content-length", b"x-request-id"}
+"""Those that never pass, whatever they say."""
 _X_FORWARDED = b"x-forwarded"
+_RATELIMIT = b"ratelimit"
 _HARMLESS = frozenset((b"keep-alive", b"close"))
 """Connection options that name no field."""
 _NOT_PASSED = HOP_BY_HOP | {b"via", b"retry-after", b"x-request-id"}
@@ -34,102 +38,125 @@ MAX_WAIT_S = 2_678_400
 UNKNOWN_WAIT_S = 60
 
 
-@dataclass(slots=True, kw_only=True)
-class Passage:
-    """What one forwarded request is given on its way.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Introduction:
+    """What an upstream is told of a connection's requests; the same for all that ask for the same host.
 
-    ``authority`` is the upstream's Host; ``pseudonym`` ours in ``Via``, one per instance; ``received`` the
-    protocol version it came by; ``peer`` the address of the connection it came on, None where it must not be
-    told (F-7, third-party upstreams);
-    ``host`` and ``scheme`` what the caller asked for; ``trusted`` whether the peer's own ``Forwarded`` and
-    ``X-Forwarded-*`` are believed; ``trace`` replaces the caller's trace fields, None lets them through;
-    ``upstream_headers`` are set over everything, ``owned`` are their names.
+    ``pseudonym`` is ours in ``Via``, one per instance; ``peer`` the address of the connection's other end, None where
+    it must not be told (F-7, third-party upstreams); ``trusted`` whether the peer's own ``Forwarded`` and
+    ``X-Forwarded-*`` are believed; ``via`` and ``forwarded`` our members of those fields.
     """
 
-    authority: bytes
     pseudonym: bytes
-    received: bytes
     peer: str | None
-    host: bytes
-    scheme: bytes
     trusted: bool
-    request_id: bytes
-    trace: tuple[tuple[bytes, bytes], ...] | None = None
-    upstream_headers: tuple[tuple[bytes, bytes], ...] = ()
-    owned: frozenset[bytes] = frozenset()
+    via: bytes
+    forwarded: bytes
 
 
-def outbound_request(headers: Iterable[tuple[bytes, bytes]], passage: Passage) -> Headers:
+def introduction(
+    *, pseudonym: bytes, received: bytes, peer: str | None, host: bytes, scheme: bytes, trusted: bool
+) -> Introduction:
+    """``received`` is the protocol version of the requests; ``host`` and ``scheme`` what they asked for."""
+    return Introduction(
+        pseudonym=pseudonym,
+        peer=peer,
+        trusted=trusted,
+        via=received + b" " + pseudonym,
+        forwarded=forwarded_element(peer, host, scheme),
+    )
+
+
+def outbound_request(
+    headers: Headers, onward: Onward, introduction: Introduction, request_id: bytes, trace: Headers | None = None
+) -> Headers:
     """The field lines to send upstream, Host first, without framing.
 
-    Strips first and adds afterwards, so that a caller cannot delete one of ours by naming it in
-    ``Connection`` (P-3). Raises ``GatewayError`` ``upstream-loop`` when our pseudonym is already in ``Via``
-    (P-9, P-10). What no value may hold (P-8) is the engines' to refuse.
+    ``trace`` replaces the caller's trace fields, None lets them through. Strips first and adds afterwards, so that
+    a caller cannot delete one of ours by naming it in ``Connection`` (P-3). Raises ``GatewayError``
+    ``upstream-loop`` when our pseudonym is already in ``Via`` (P-9, P-10). What no value may hold (P-8) is the
+    engines' to refuse.
     """
-    owned = passage.owned
-    lines = [] if b"host" in owned else [(b"host", passage.authority)]
-    looked_at: Headers = []
-    for pair in headers:
-        name = pair[0]
-        if name in _LOOKED_AT or name.startswith(_X_FORWARDED):
-            looked_at.append(pair)
-        elif name not in owned:
-            lines.append(pair)
-    via = passage.received + b" " + passage.pseudonym
-    forwarded = forwarded_element(passage)
-    if len(looked_at) > 1 or (looked_at and looked_at[0][0] != b"host"):
-        lines, via, forwarded = _look_again(lines, looked_at, passage, via, forwarded)
-    added = [(b"via", via), (b"forwarded", forwarded), (b"x-request-id", passage.request_id), *(passage.trace or ())]
+    owned = onward.owned
+    lines: Headers = [] if b"host" in owned else [(b"host", onward.authority)]
+    via, forwarded = introduction.via, introduction.forwarded
+    plain = _without_specials(headers, trace)
+    if plain is not None:
+        for name in owned:
+            plain.pop(name, None)
+        lines += plain.items()
+    else:
+        lines, via, forwarded = _look_at_each(lines, headers, onward, introduction, trace)
+    added = [(b"via", via), (b"forwarded", forwarded), (b"x-request-id", request_id)]
+    if trace is not None:
+        added += trace
     if owned:
         lines += [pair for pair in added if pair[0] not in owned]
-        lines += passage.upstream_headers
+        lines += onward.headers
     else:
         lines += added
     return lines
 
 
-def _look_again(
-    lines: Headers, looked_at: Headers, passage: Passage, via: bytes, forwarded: bytes
+def _without_specials(headers: Headers, trace: Headers | None) -> dict[bytes, bytes] | None:
+    """The fields that pass, by name, where no line needs a second look and no name occurs twice: nearly always."""
+    fields = dict(headers)
+    if len(fields) != len(headers) or fields.pop(b"connection", b"close").lower() not in _HARMLESS:
+        return None
+    special = _LOOKED_AT.intersection(fields)
+    for name in special:
+        if name in _DROPPED or (trace is not None and name in _TRACE):
+            del fields[name]
+        else:
+            return None
+    return None if _X_FORWARDED in b" ".join(fields) else fields
+
+
+def _look_at_each(
+    lines: Headers, headers: Headers, onward: Onward, introduction: Introduction, trace: Headers | None
 ) -> tuple[Headers, bytes, bytes]:
-    """``lines`` with what of ``looked_at`` goes on; ``via`` and ``forwarded`` appended to what came."""
-    named = _named_by_connection(looked_at)
-    if named:
-        # Host is the upstream's own by now; of what was added before it nothing can be named away (P-3).
-        lines = [pair for pair in lines if pair[0] == b"host" or pair[0] not in named]
-    unwanted = named | passage.owned
-    lines += [pair for pair in looked_at if _passes(*pair, passage) and pair[0] not in unwanted]
+    """``lines`` with what of ``headers`` goes on; ``via`` and ``forwarded`` appended to what came."""
+    looked_at: Headers = []
+    others: Headers = []
+    for pair in headers:
+        special = pair[0] in _LOOKED_AT or pair[0].startswith(_X_FORWARDED)
+        (looked_at if special else others).append(pair)
+    unwanted = _named_by_connection(looked_at) | onward.owned
+    lines += [pair for pair in others if pair[0] not in unwanted]
+    lines += [pair for pair in looked_at if pair[0] not in unwanted and _passes(*pair, introduction, trace)]
+    via, forwarded = introduction.via, introduction.forwarded
     received = [value for name, value in looked_at if name == b"via"]
     if received:
-        if passage.pseudonym.lower() in _received_by(received):
+        if introduction.pseudonym.lower() in _received_by(received):
             raise GatewayError("upstream-loop", cause_text="own pseudonym in Via")
         via = b", ".join((*received, via))
     forwards = max_forwards(looked_at)
     if forwards:
         lines.append((b"max-forwards", b"%d" % (forwards - 1)))
-    if passage.trusted and passage.peer is not None:
+    if introduction.trusted and introduction.peer is not None:
         forwarded = b", ".join((*(value for name, value in looked_at if name == b"forwarded"), forwarded))
         bare = [value for name, value in looked_at if name == b"x-forwarded-for"]
         if bare:  # bare addresses, without brackets (F-5)
-            lines.append((b"x-forwarded-for", b", ".join((*bare, passage.peer.encode("ascii")))))
+            lines.append((b"x-forwarded-for", b", ".join((*bare, introduction.peer.encode("ascii")))))
     return lines, via, forwarded
 
 
-def _passes(name: bytes, value: bytes, passage: Passage) -> bool:
+def _passes(name: bytes, value: bytes, introduction: Introduction, trace: Headers | None) -> bool:
     """Whether a field that needed a second look goes on as it came."""
     if name in HOP_BY_HOP or name in _REPLACED or name in _REWRITTEN:
         return False
     if name == b"expect":
         return value.strip().lower() != b"100-continue"  # the server in front of us has answered it (P-19)
     if name in _TRACE:
-        return passage.trace is None
-    return passage.trusted and passage.peer is not None
+        return trace is None
+    return introduction.trusted and introduction.peer is not None
 
 
-def forwarded_element(passage: Passage) -> bytes:
+def forwarded_element(peer: str | None, host: bytes, scheme: bytes) -> bytes:
     """Our element of ``Forwarded`` (F-1 to F-4). Without a ``peer`` neither the caller nor its Host is told (F-7)."""
-    if passage.peer is None:
-        return b"proto=" + passage.scheme
-    return b"for=%b;host=%b;proto=%b" % (_node(passage.peer), _quoted(passage.host), passage.scheme)
+    if peer is None:
+        return b"proto=" + scheme
+    return b"for=%b;host=%b;proto=%b" % (_node(peer), _quoted(host), scheme)
 
 
 def _node(address: str) -> bytes:
@@ -168,28 +195,25 @@ def _named_by_connection(lines: Headers) -> set[bytes]:
     return {option.strip() for value in values for option in value.split(b",")}
 
 
-def inbound_response(
-    status: int, headers: Iterable[tuple[bytes, bytes]], *, pseudonym: bytes, wall_us: Callable[[], int]
-) -> Headers:
+def inbound_response(status: int, headers: Headers, via: bytes, wall_us: Callable[[], int]) -> Headers:
     """The field lines to pass to the caller; names come in lower case. ``wall_us`` is asked for dates only.
 
     The limit fields of an upstream never pass as they are: ``RateLimit*`` is dropped, ``Retry-After``
-    follows RULINGS 14. Framing stays the server's: ``Content-Length`` passes where a body may.
+    follows RULINGS 14. Framing stays the server's: ``Content-Length`` passes where a body may. ``via`` is our
+    member of that field.
     """
-    kept: Headers = []
     held: Headers = []
-    for pair in headers:
-        name = pair[0]
-        if name in _NOT_PASSED:
-            held.append(pair)
-        elif not name.startswith(b"ratelimit"):
-            kept.append(pair)
+    plain = dict(headers)
+    harmless = len(plain) == len(headers) and plain.pop(b"connection", b"close").lower() in _HARMLESS
+    if harmless and _NOT_PASSED.isdisjoint(plain) and _RATELIMIT not in b" ".join(plain):
+        kept = [*plain.items()]  # nearly always: no line needs a second look and no name occurs twice
+    else:
+        held = [pair for pair in headers if pair[0] in _NOT_PASSED]
+        unwanted = _NOT_PASSED | _named_by_connection(held)
+        kept = [pair for pair in headers if pair[0] not in unwanted and not pair[0].startswith(_RATELIMIT)]
     if status in _BODILESS:  # P-22, P-23; one server would wait for the announced body
         kept = [pair for pair in kept if pair[0] != b"content-length"]
-    via = b"1.1 " + pseudonym
     if held:
-        named = _named_by_connection(held)
-        kept = [pair for pair in kept if pair[0] not in named] if named else kept
         via = b", ".join((*(value for name, value in held if name == b"via"), via))
     kept.append((b"via", via))
     if status >= 300 and (held or status == 429):

@@ -17,7 +17,7 @@ SAFE_TO_REPEAT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DEL
 """Idempotent methods (RFC 9110 9.2.2)."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class UpstreamRequest:
     """``target`` is the origin-form request target; ``body`` None means no body.
 

@@ -13,10 +13,10 @@ from policies.model import Limit, Quota
 State = int | bytes
 """What is kept between calls for one limit: a number for buckets, packed bytes for windows and quotas."""
 
-Reading = tuple[State | None, int, int | None]
-"""``(state, r, t)``: the state after the decision, units left, whole seconds until more come (None: unknown)."""
+Reading = tuple[State | None, int, int]
+"""``(state, r, t)``: the state after the decision, units left, whole seconds until more come."""
 
-Taken = tuple[State, int, int | None]
+Taken = tuple[State, int, int]
 """The reading of a charge that fits: its state is to be kept."""
 
 

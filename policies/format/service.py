@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ from policies.format.report import Loc, Place, Report
 from policies.format.sections import Entry, Sections
 from policies.format.units import closest, short
 from policies.format.upstreams import OWNED
-from policies.model import Address, Auth, HeaderChoice, Jwt, OnFailure, ResetAs, Server, StoreChoice, Tier
+from policies.model import Address, Auth, HeaderChoice, Jwt, OnFailure, ResetAs, Server, StoreChoice, Tier, Traces
 from policies.schema import AuthForm, HeadersForm, JwtForm, ServerForm, StoreForm
 
 ALGORITHMS: Final = (
@@ -77,7 +78,7 @@ def is_loopback(address: Address) -> bool:
 
 def _server(entry: Entry, report: Report) -> Server:
     form = read_sound_part(ServerForm, entry, report)
-    defaults = Server()
+    defaults, traces = Server(), form.traces
     made = Server(
         listen=form.listen or defaults.listen,
         admin=form.admin or defaults.admin,
@@ -85,6 +86,8 @@ def _server(entry: Entry, report: Report) -> Server:
         workers=form.workers,
         drain_delay_us=form.drain.delay,
         drain_timeout_us=form.drain.timeout,
+        access_log=form.access_log,
+        traces=Traces(exporter=traces.exporter, ratio=Fraction(traces.ratio) / 100) if traces else None,
         trusted_proxies=tuple(form.trusted_proxies),
         problems_base=form.problems_base,
     )
@@ -113,6 +116,9 @@ def _check_server(server: Server, place: Place, report: Report) -> None:
             "a prefix of problem types begins and ends with '/'",
             f"did you mean {short(meant)}?",
         )
+    if not server.access_log.strip() or not server.access_log.isprintable():
+        hint = "write a path, '-' for standard output, or off"
+        report.add("TG120", place, ("access_log",), "this names no file", hint)
     if server.workers > 512:
         report.add("TG114", place, ("workers",), "more workers than any host has cores", "at most 512")
 

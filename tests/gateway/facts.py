@@ -31,8 +31,8 @@ def finished(**changes: Any) -> Exchange:
     exchange.credential_id = "k1"
     exchange.snapshot = Snapshot(PolicySet(version="0123456789abcdef"))
     exchange.upstream_started_us = 1_100
-    exchange.trace_id = 0xABC
-    exchange.span_id = 0xDEF
+    exchange.trace_id = f"{0xABC:032x}"
+    exchange.span_id = f"{0xDEF:016x}"
     for name, value in changes.items():
         setattr(exchange, name, value)
     return exchange

@@ -118,6 +118,8 @@ async def test_last_use_is_reported_and_a_refused_key_was_not_used() -> None:
     time.advance(5_000_000)
     await owner(credentials, snapshot(), b"plain", "key")
     assert credentials.last_used() == {"acme/k2": NOW_S + 65}
+    assert credentials.last_used(NOW_S + 65) == {"acme/k2": NOW_S + 65}
+    assert credentials.last_used(NOW_S + 66) == {}
 
 
 async def test_key_does_not_travel_as_bearer_where_the_policy_does_not_say_so() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,13 @@ from gateway.settings import (
     Settings,
     SettingsError,
     address,
+    at_start,
     effective,
     from_environment,
+    traces_environment,
     unknown_variables,
 )
-from policies.model import Address, Server
+from policies.model import Address, PolicySet, Server, Traces
 
 
 def test_nothing_set_means_the_defaults_of_the_table() -> None:
@@ -54,6 +57,43 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_policy() -
     env = {"TIERGATE_LISTEN": "e:1", "TIERGATE_WORKERS": "2"}
     chosen = effective(from_environment(env, listen="f:1", workers=None), server)
     assert (chosen.listen.host, chosen.workers, chosen.admin.port) == ("f", 2, 2)
+
+
+def test_the_access_log_of_the_policy_counts_where_the_environment_names_none() -> None:
+    server = Server(access_log="/var/log/policy.log")
+    assert effective(from_environment({}), server).access_log == "/var/log/policy.log"
+    assert effective(from_environment({"TIERGATE_ACCESS_LOG": "-"}), server).access_log == "-"
+    assert effective(from_environment({}), Server()).access_log == "-"
+
+
+def test_an_edit_of_what_is_overridden_is_not_said_to_need_a_restart() -> None:
+    policy = PolicySet(version="v", server=Server(access_log="a.log"))
+    assert at_start(from_environment({}), policy)["server.access_log"] == "a.log"
+    assert "server.access_log" not in at_start(from_environment({"TIERGATE_ACCESS_LOG": "off"}), policy)
+
+
+DISCARDED = {
+    "OTEL_TRACES_EXPORTER": "discard",
+    "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+    "OTEL_TRACES_SAMPLER_ARG": "0.01",
+}
+ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({}, DISCARDED),
+        ({"OTEL_TRACES_EXPORTER": ""}, DISCARDED),  # empty is unset, as in the specification of these variables
+        ({"OTEL_TRACES_EXPORTER": "none"}, DISCARDED | {"OTEL_TRACES_EXPORTER": "none"}),
+        ({"OTEL_TRACES_SAMPLER": "always_on"}, {"OTEL_TRACES_EXPORTER": "discard", "OTEL_TRACES_SAMPLER": "always_on"}),
+        # an endpoint alone asks for OTLP: its spans must not be forgotten because a policy says so
+        (ENDPOINT, {name: value for name, value in DISCARDED.items() if name != "OTEL_TRACES_EXPORTER"} | ENDPOINT),
+    ],
+)
+def test_the_variables_of_tracing_win_over_the_policy(env: dict[str, str], expected: dict[str, str]) -> None:
+    assert traces_environment(env, Traces(exporter="discard", ratio=Fraction(1, 100))) == expected
+    assert traces_environment(env, None) == env
 
 
 def test_an_empty_variable_is_an_unset_one() -> None:

@@ -102,6 +102,7 @@ def test_a_killed_worker_is_replaced_and_waiting_callers_are_served(tmp_path: Pa
         assert second != first
         assert gateway.ready().status()["workers"][0]["restarts"] == 1
         assert "gateway_worker_restarts_total 1.0" in gateway.get("/metrics", "admin")[1]
+        assert "gateway_outcomes_recorded_total 6.0" in gateway.get("/metrics", "admin")[1], "the first worker's stay"
 
 
 def test_connections_made_while_no_worker_lives_wait_in_the_queue(tmp_path: Path) -> None:
@@ -352,7 +353,7 @@ def test_an_access_log_that_cannot_be_written_ends_the_start_before_anything_is_
     with Gateway(tmp_path, TIERGATE_ACCESS_LOG=str(tmp_path / "no" / "log")) as gateway:
         code, text = gateway.end()
     assert code == 3
-    assert text.startswith("tiergate: TIERGATE_ACCESS_LOG")
+    assert text.startswith(f"tiergate: access log {tmp_path}/no/log (server.access_log or TIERGATE_ACCESS_LOG)")
     assert text.count("\n") == 1
 
 

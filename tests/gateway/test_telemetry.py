@@ -108,7 +108,7 @@ def test_a_span_that_cannot_be_written_touches_no_request(
     broken = Exchange(started_us=0, started_wall_us=0, request_id="r")
     broken.sampled = True
     broken.trace_state = 5  # type: ignore[assignment]
-    broken.parent_span_id = 1
+    broken.trace_id, broken.span_id, broken.parent_span_id = "1", "1", "1"
     spans.finished(broken)
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     spans.close()
@@ -156,7 +156,7 @@ def test_silence_costs_no_sdk_and_an_unknown_exporter_is_said() -> None:
 def test_requests_are_sampled_as_the_sdk_would(
     env: dict[str, str], trace_id: int, parent_flags: int | None, kept: bool
 ) -> None:
-    assert sampling_from(env).keeps(trace_id, parent_flags) is kept
+    assert sampling_from(env).keeps(f"{trace_id:032x}", parent_flags) is kept
 
 
 @pytest.mark.parametrize("name", ["traceidratio", "parentbased_traceidratio", "always_on", "parentbased_always_off"])
@@ -168,4 +168,4 @@ def test_the_sdks_sampler_agrees(name: str, monkeypatch: pytest.MonkeyPatch) -> 
     ours = sampling_from(env)
     ids = [random.Random(number).getrandbits(128) for number in range(200)]
     asked = [theirs.should_sample(None, id, "", SpanKind.SERVER).decision.is_sampled() for id in ids]
-    assert [ours.keeps(id, None) for id in ids] == asked
+    assert [ours.keeps(f"{id:032x}", None) for id in ids] == asked

@@ -103,8 +103,10 @@ async def toy_compose(settings: Settings) -> worker.Composed:
         app=Toy(source),
         source=source,
         metrics=Metrics(),
-        access_log=AccessLog(settings.access_log),
-        last_used=lambda: {"acme/k1": 1_700_000_000},
+        access_log=AccessLog(settings.access_log or "-"),
+        flush=lambda: None,
+        last_used=lambda since_s: {"acme/k1": 1_700_000_000},
+        recorded=lambda: 3,
         aclose=aclose,
     )
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import pytest
 
-from middleware.outcomes import Outcomes
+from middleware.outcomes import Outcomes, outcome_of
 from policies.errors import GatewayError
 from policies.exchange import SCOPE_KEY, Exchange, Outcome
+from tests.gateway.facts import finished
 from tests.middleware.harness import Recorded, VirtualClock
 
 pytestmark = pytest.mark.anyio
@@ -115,3 +117,9 @@ async def test_other_scopes_pass_through_unrecorded() -> None:
     await Outcomes(app, clock=VirtualClock(), sinks=(sink,))(scope, None, None)  # type: ignore[arg-type]
     assert scope["seen"]
     assert sink.outcomes == []
+
+
+async def test_every_fact_of_an_outcome_is_always_there() -> None:
+    for exchange in (Exchange(0, 0, "r"), finished()):
+        made = outcome_of(exchange, 1)
+        assert all(hasattr(made, field.name) for field in dataclasses.fields(Outcome))

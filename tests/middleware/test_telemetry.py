@@ -11,14 +11,13 @@ from policies.exchange import SCOPE_KEY, Exchange
 from tests.middleware.harness import VirtualClock
 
 TRACE, SPAN = b"4bf92f3577b34da6a3ce929d0e0e4736", b"00f067aa0ba902b7"
+DRAWN = "a" * 32 + "b" * 16
 
 
 def adopted(*headers: tuple[bytes, bytes]) -> Exchange:
     exchange = Exchange(started_us=0, started_wall_us=0, request_id="r")
-    adopt(exchange, headers)
-    assert exchange.trace_id
-    assert exchange.span_id
-    assert exchange.span_id != exchange.upstream_span_id
+    adopt(exchange, headers, DRAWN)
+    assert exchange.span_id == "b" * 16
     return exchange
 
 
@@ -33,8 +32,8 @@ def parent(
 )
 def test_a_valid_parent_is_continued_with_a_new_span(value: bytes) -> None:
     exchange = adopted((b"traceparent", value))
-    assert exchange.trace_id == int(TRACE, 16)
-    assert exchange.parent_span_id == int(SPAN, 16)
+    assert exchange.trace_id == TRACE.decode()
+    assert exchange.parent_span_id == SPAN.decode()
 
 
 @pytest.mark.parametrize(
@@ -46,13 +45,13 @@ def test_a_valid_parent_is_continued_with_a_new_span(value: bytes) -> None:
 )  # fmt: skip
 def test_an_invalid_parent_begins_a_new_trace(value: bytes) -> None:
     exchange = adopted((b"traceparent", value), (b"tracestate", b"a=1"))
-    assert exchange.trace_id != int(TRACE, 16)
-    assert exchange.parent_span_id == 0
+    assert exchange.trace_id == "a" * 32
+    assert exchange.parent_span_id == ""
     assert exchange.trace_state is None, "tracestate without a valid traceparent is discarded (T-6)"
 
 
 def test_two_parents_count_as_none() -> None:
-    assert adopted((b"traceparent", parent()), (b"traceparent", parent())).parent_span_id == 0
+    assert adopted((b"traceparent", parent()), (b"traceparent", parent())).parent_span_id == ""
 
 
 def test_unknown_flag_bits_are_dropped_and_random_is_kept() -> None:
@@ -75,6 +74,13 @@ def test_tracestate_travels_whole_bounded_or_not_at_all(lines: list[bytes], expe
     assert adopted((b"traceparent", parent()), *headers).trace_state == expected
 
 
+class Zeros:
+    """The unluckiest draw."""
+
+    def getrandbits(self, bits: int) -> int:
+        return 0
+
+
 class Chosen:
     def __init__(self, answer: bool) -> None:
         self.answer = answer
@@ -91,10 +97,30 @@ class Chosen:
 @pytest.mark.parametrize(("answer", "flags"), [(True, 0x03), (False, 0x02)])
 async def test_the_flag_says_what_was_chosen_and_the_end_is_always_told(answer: bool, flags: int) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        assert scope[SCOPE_KEY].trace_flags == flags
+        exchange = scope[SCOPE_KEY]
+        assert exchange.trace_flags == flags
+        assert [len(exchange.request_id), len(exchange.trace_id), len(exchange.span_id)] == [32, 32, 16]
+        assert len(exchange.upstream_span_id) == (16 if answer else 0)
         raise RuntimeError
 
     spans = Chosen(answer)
     with pytest.raises(RuntimeError):
         await Telemetry(app, clock=VirtualClock(), spans=spans)({"type": "http", "headers": []}, None, None)  # type: ignore[arg-type]
     assert len(spans.ended) == 1
+
+
+@pytest.mark.anyio
+async def test_no_id_is_ever_all_zeros_or_used_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Exchange] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope[SCOPE_KEY])
+
+    telemetry = Telemetry(app, clock=VirtualClock(), spans=Chosen(True))
+    for _ in range(3):
+        await telemetry({"type": "http", "headers": []}, None, None)  # type: ignore[arg-type]
+    assert len({(one.request_id, one.trace_id, one.span_id, one.upstream_span_id) for one in seen}) == 3
+    monkeypatch.setattr("middleware.telemetry._random", Zeros())
+    await telemetry({"type": "http", "headers": []}, None, None)  # type: ignore[arg-type]
+    last = seen[-1]
+    assert all(int(id, 16) for id in (last.trace_id, last.span_id, last.upstream_span_id))

@@ -108,6 +108,10 @@ def test_routes_overlap_when_nothing_decides_between_them(first: str, second: st
         ("server: {admin: 'localhost:1'}\n", []),
         ("server: {admin: '[::1]:1'}\n", []),
         ("server: {problems_base: docs}\n", ["TG118"]),
+        ("server: {access_log: off, traces: {ratio: 1%}}\n", []),
+        ("server: {access_log: ''}\n", ["TG120"]),
+        ("server: {traces: {exporter: jaeger}}\n", ["TG120"]),
+        ("server: {traces: {ratio: 0.01}}\n", ["TG113"]),  # a hundredth of a percent, or one percent?
         ("headers: {ratelimit: [draft-11]}\n", []),
         ("headers: {ratelimit: [draft-7]}\n", ["TG120"]),
         ("auth: {keys: {headers: [x-api-key, cookie]}}\n", ["TG121"]),

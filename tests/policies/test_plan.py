@@ -66,7 +66,7 @@ def test_a_tenant_overrides_its_tier_and_its_routes_limits_and_both_apply() -> N
     tenant = Tenant(
         id="a", tier="t", limits={"minute": window("minute", 99)}, route_limits={"r": {"writes": window("writes", 7)}}
     )
-    assert plan(tenant, found).policy_field == b'"minute";q=99;w=60, "hour";q=20;w=60, "writes";q=7;w=60'
+    assert plan(tenant, found).policy_line[1] == b'"minute";q=99;w=60, "hour";q=20;w=60, "writes";q=7;w=60'
 
 
 def test_plain_tenants_share_a_plan_and_others_have_their_own() -> None:

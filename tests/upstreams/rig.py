@@ -53,10 +53,20 @@ def upstream(
 def plan_for(origin: Upstream, *, strip: str | None = None, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Plan:
     route = Route(name="r", path="/{rest:path}", methods=None, upstream=origin.name, group="g", strip=strip)
     return Plan(
-        tier=Tier(name="t", limits=()), route=route, upstream=origin, demand=Demand((), ()), policy_field=b"",
-        names=(), structured=True, triple=True, unix_reset=False, onward=compile_onward(origin, route, headers),
+        tier=Tier(name="t", limits=()),
+        route=route,
+        upstream=origin,
+        demand=Demand((), ()),
+        policy_line=(b"ratelimit-policy", b""),
+        current=b"",
+        limit_lines=(),
+        structured=True,
+        triple=True,
+        unix_reset=False,
+        onward=compile_onward(origin, route, headers),
+        owner=origin.owner.value,
         allowed=True,
-    )  # fmt: skip
+    )
 
 
 class Front:

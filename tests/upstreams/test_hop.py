@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
 from policies.errors import GatewayError
+from policies.plan import Onward
 from upstreams.hop import (
     UNKNOWN_WAIT_S,
-    Passage,
     forwarded_element,
     inbound_response,
+    introduction,
     outbound_request,
 )
 
-PLAIN = Passage(
-    authority=b"origin.example",
-    pseudonym=b"tiergate-a1",
-    received=b"1.1",
-    peer="192.0.2.7",
-    host=b"api.example",
-    scheme=b"https",
-    trusted=False,
-    request_id=b"r1",
-)
+
+@dataclass(frozen=True)
+class Passage:
+    """The circumstances of one request."""
+
+    peer: str | None = "192.0.2.7"
+    trusted: bool = False
+    trace: tuple[tuple[bytes, bytes], ...] | None = None
+    set_here: tuple[tuple[bytes, bytes], ...] = ()
+
+
+PLAIN = Passage()
 TRUSTED = replace(PLAIN, trusted=True)
 NOW_S = 1_790_000_000  # Mon, 21 Sep 2026 14:13:20 GMT
 
@@ -38,12 +41,28 @@ OURS = {b"host", b"via", b"forwarded", b"x-request-id"}
 
 
 def outbound(lines: list[tuple[bytes, bytes]], passage: Passage = PLAIN) -> list[tuple[bytes, bytes]]:
-    return outbound_request(lines, passage)
+    onward = Onward(
+        authority=b"origin.example",
+        base_path=b"",
+        strip=b"",
+        headers=passage.set_here,
+        owned=frozenset(name for name, _ in passage.set_here),
+        tells_peer=True,
+    )
+    told = introduction(
+        pseudonym=b"tiergate-a1",
+        received=b"1.1",
+        peer=passage.peer,
+        host=b"api.example",
+        scheme=b"https",
+        trusted=passage.trusted,
+    )
+    return outbound_request(lines, onward, told, b"r1", None if passage.trace is None else [*passage.trace])
 
 
 def owning(passage: Passage, headers: tuple[tuple[bytes, bytes], ...]) -> Passage:
     """``passage`` with fields that the policy sets."""
-    return replace(passage, upstream_headers=headers, owned=frozenset(name for name, _ in headers))
+    return replace(passage, set_here=headers)
 
 
 def crossed(lines: list[tuple[bytes, bytes]], passage: Passage = PLAIN) -> list[tuple[bytes, bytes]]:
@@ -136,7 +155,7 @@ def test_our_own_pseudonym_in_via_is_a_loop_p9(via: bytes) -> None:
     ],
 )
 def test_forwarded_names_the_peer_as_rfc_7239_wants_it(peer: str | None, element: bytes) -> None:
-    assert forwarded_element(replace(PLAIN, peer=peer)) == element
+    assert forwarded_element(peer, b"api.example", b"https") == element
 
 
 def test_a_trusted_peers_chain_is_kept_and_extended_f4() -> None:
@@ -188,12 +207,12 @@ def test_max_forwards_counts_down_p11(limit: bytes, sent: list[bytes]) -> None:
 def test_only_end_to_end_fields_come_back(
     rule: str, status: int, lines: list[tuple[bytes, bytes]], passes: list[tuple[bytes, bytes]]
 ) -> None:
-    passed = inbound_response(status, lines, pseudonym=b"g", wall_us=wall_us)
+    passed = inbound_response(status, lines, b"1.1 g", wall_us)
     assert [pair for pair in passed if pair[0] != b"via"] == passes, rule
 
 
 def test_via_is_appended_to_the_answer() -> None:
-    assert (b"via", b"1.1 x, 1.1 g") in inbound_response(200, [(b"via", b"1.1 x")], pseudonym=b"g", wall_us=wall_us)
+    assert (b"via", b"1.1 x, 1.1 g") in inbound_response(200, [(b"via", b"1.1 x")], b"1.1 g", wall_us)
 
 
 @pytest.mark.parametrize(
@@ -224,5 +243,5 @@ def test_via_is_appended_to_the_answer() -> None:
     ],
 )
 def test_retry_after_is_an_integer_or_absent(status: int, stated: list[bytes], emitted: list[bytes]) -> None:
-    passed = inbound_response(status, [(b"retry-after", text) for text in stated], pseudonym=b"g", wall_us=wall_us)
+    passed = inbound_response(status, [(b"retry-after", text) for text in stated], b"1.1 g", wall_us)
     assert value(passed, b"retry-after") == emitted
