@@ -44,6 +44,8 @@ GOODBYE_S = 2.0
 """How long an upstream has to take our close frame, and then to close the connection itself (RFC 6455 7.1.1)."""
 GOODBYE_OCTETS = 1024 * 1024
 """What it may still send meanwhile."""
+SLOWEST = 32_768
+"""Octets a second that a caller must take of a long message, beyond the idle deadline, not to count as deaf."""
 SLICE = 16_384
 CROWD = 256
 """Octets taken at a time, and frames among them from which on they are a burden: an empty one has two octets."""
@@ -142,7 +144,8 @@ class Tunnel:
         self._writing = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         self._heard_at = self._loop.time()
-        self._sending_since: float | None = None  # to a caller that may not be reading
+        self._sending_until: float | None = None  # to a caller that may not be reading
+        self._sent = 0  # octets of the message before, which one server may still be sending
         self._message = bytearray()
         self._text = False
 
@@ -209,9 +212,9 @@ class Tunnel:
         while True:
             await asyncio.sleep(self._idle_s / 3)
             now = self._loop.time()
-            if self._sending_since is not None:
-                if now - self._sending_since > self._idle_s:
-                    self._exchange.detail = "the caller stopped reading"
+            if self._sending_until is not None:
+                if now > self._sending_until:
+                    self._exchange.client_gone, self._exchange.detail = True, "the caller stopped reading"
                     return End(upstream=GOING_AWAY, caller=GOING_AWAY)
             elif now - self._heard_at > self._idle_s:
                 return self._broken("connection_read_timeout", "silent, and no pong either", code="upstream-timeout")
@@ -253,9 +256,10 @@ class Tunnel:
         if self._text and not _is_utf8(message):
             self._protocol.fail(NOT_UTF8)
             return self._broken("http_protocol_error", "text that is not UTF-8")
-        self._sending_since = self._loop.time()
+        patience_s = self._idle_s + (self._sent + len(message)) / SLOWEST
+        self._sending_until, self._sent = self._loop.time() + patience_s, len(message)
         await self._send({"type": "http.response.body", "body": message, "more_body": True, "text": self._text})
-        self._sending_since, self._heard_at = None, self._loop.time()
+        self._sending_until, self._heard_at = None, self._loop.time()
         return None
 
     async def _flush(self) -> None:

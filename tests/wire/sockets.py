@@ -137,7 +137,7 @@ class Origin:
             self.heads.append(head)
             await self.script(Line(reader, writer, head))
             self.finished.append(None)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self.finished.append(error)
         finally:
             self.running.discard(task)
@@ -172,6 +172,15 @@ async def echo(line: Line) -> None:
             return
 
 
+def probed(script: Script) -> Script:
+    """``script``, but ``echo`` on the path ``/ws/probe``."""
+
+    async def either(line: Line) -> None:
+        await (echo if line.head.startswith(b"GET /ws/probe ") else script)(line)
+
+    return either
+
+
 @dataclass
 class Stage:
     """A gateway, its scripted upstream, and a client."""
@@ -187,6 +196,12 @@ class Stage:
         more.setdefault("compression", None)
         uri = f"ws://127.0.0.1:{self.gateway.port}{path}"
         return connect(uri, additional_headers=headers, proxy=None, **more)
+
+    async def probe(self) -> None:
+        """Another caller's socket finds the pool, the slots and the gateway as they should be."""
+        async with self.connect("/ws/probe") as socket:
+            await socket.send("marker")
+            assert await socket.recv() == "marker"
 
     async def outcome(self, count: int = 1) -> Any:
         """The last of exactly ``count`` finished calls, waited for."""

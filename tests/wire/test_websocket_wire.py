@@ -14,6 +14,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from policies.sla.outcome import classify
 from tests.middleware.harness import VirtualClock
 from tests.wire.harness import SERVERS, ServerName, raw_exchange, status_of
 from tests.wire.sockets import (
@@ -33,11 +34,15 @@ from tests.wire.sockets import (
     ended,
     frame,
     policy,
+    probed,
     stage,
 )
 
 pytestmark = pytest.mark.anyio
 both = pytest.mark.parametrize("server", SERVERS)
+
+ALONE = policy(slots=1, pool={"connections": 1, "wait": "1s"})
+"""What a fault leaves behind would be in the way of the probe."""
 
 
 async def refusal(at: Stage, path: str = "/ws/a", **more: Any) -> Any:
@@ -155,6 +160,17 @@ async def test_what_follows_the_101_at_once_is_the_first_message(
 
     async with stage(tmp_path, script, server) as at, at.connect() as socket:
         assert await socket.recv() == "early"
+
+
+@both
+@pytest.mark.parametrize("fields", ["connection: keep-alive, Upgrade", "connection: keep-alive\r\nconnection: upgrade"])
+async def test_the_connection_field_may_name_more(tmp_path: Path, server: ServerName, fields: str) -> None:
+    head = (
+        f"GET /ws/a HTTP/1.1\r\nhost: a\r\n{fields}\r\nupgrade: WebSocket\r\nx-api-key: {KEY}\r\n"
+        "sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    async with stage(tmp_path, echo, server) as at:
+        assert status_of(await raw_exchange(at.gateway.port, head.encode(), timeout_s=0.5)) == 101
 
 
 # --- refusals, which are ordinary answers ------------------------------------------------------------------------
@@ -320,10 +336,11 @@ async def test_a_101_that_is_none_is_a_502(tmp_path: Path, server: ServerName, c
             line.send(answer.replace(b"%b", line.grant().split(b"Accept: ")[1].split(b"\r\n")[0]))
         await line.ended()
 
-    async with stage(tmp_path, script, server) as at:
+    async with stage(tmp_path, probed(script), server, ALONE) as at:
         refused = await refusal(at, subprotocols=["v2", "v1"])
         assert (refused.status_code, json.loads(refused.body)["error"]) == (502, "upstream_protocol")
         outcome = await at.outcome()
+        await at.probe()
     assert (outcome.status, outcome.reason, outcome.origin) == (502, "upstream-protocol", "gateway")
 
 
@@ -589,11 +606,12 @@ async def test_an_upstream_that_breaks_the_protocol_is_told_so_and_the_caller_ge
         line.send(line.grant() + frame(TEXT, b"before") + broken)
         told.append(await line.closed_with())
 
-    async with stage(tmp_path, script, server) as at:
+    async with stage(tmp_path, probed(script), server, ALONE) as at:
         async with at.connect() as socket:
             assert await socket.recv() == "before"
             assert (await ended(socket))[0] == 1014
         outcome = await at.outcome()
+        await at.probe()
     assert told == [expected]
     assert (outcome.status, outcome.reason, outcome.truncated_by) == (101, "upstream-protocol", "upstream")
 
@@ -697,9 +715,9 @@ async def test_a_caller_that_does_not_read_stops_the_upstream_and_is_given_up_on
         nonlocal passed
         line.send(line.grant())
         while True:
-            line.send(frame(BINARY, bytes(65_536)))
+            line.send(frame(BINARY, bytes(8_192)))
             await line.writer.drain()
-            passed += 65_536
+            passed += 8_192
 
     head = (
         f"GET /ws/a HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\nx-api-key: {KEY}\r\n"
@@ -711,6 +729,7 @@ async def test_a_caller_that_does_not_read_stops_the_upstream_and_is_given_up_on
             outcome = await at.outcome()
     assert passed < 32_000_000, "what lies in buffers on the way"
     assert (outcome.status, outcome.reason, at.exchange.detail) == (101, None, "the caller stopped reading")
+    assert (at.exchange.client_gone, classify(outcome)) == (True, ("good", "ok"))
 
 
 @both
