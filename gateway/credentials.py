@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from hmac import compare_digest
 from itertools import takewhile
-from typing import NamedTuple
 
 from gateway.jwks import Fetch, KeySets, KeysUnavailable, UnknownKey
 from gateway.tokens import BadToken, Tokens, looks_like
@@ -23,7 +23,8 @@ from policies.snapshot import Snapshot
 USES_KEPT = 100_000
 
 
-class Owner(NamedTuple):
+@dataclass(slots=True)
+class Owner:
     """The tenant a credential stands for, and a name of the credential that may be logged."""
 
     tenant: Tenant
@@ -40,17 +41,22 @@ class Credentials:
         self._used: dict[tuple[str, str], int] = {}
         self._subjects: tuple[PolicySet | None, Mapping[str, Tenant]] = (None, {})
 
-    async def authenticate(self, snapshot: Snapshot, credential: Credential) -> Owner:
-        """The owner of ``credential``. Raises ``unauthenticated`` and ``auth-unavailable``."""
+    def recognise(self, snapshot: Snapshot, credential: Credential) -> Owner | None:
+        """The owner of a key or a subject; None for a token. Raises ``unauthenticated``."""
         policy = snapshot.policy
         if credential.kind == "subject":
             return self._by_subject(policy, credential.value)
         if credential.kind == "bearer":
             if policy.auth.jwt is not None and looks_like(credential.value):
-                return await self._by_token(policy, credential.value)
+                return None
             if AUTHORIZATION not in policy.auth.key_headers:
                 raise _refused("not a token, and keys do not travel as Bearer")
         return self._by_key(policy, credential.value)
+
+    async def authenticate(self, snapshot: Snapshot, credential: Credential) -> Owner:
+        """The owner of ``credential``. Raises ``unauthenticated`` and ``auth-unavailable``."""
+        known = self.recognise(snapshot, credential)
+        return await self._by_token(snapshot.policy, credential.value) if known is None else known
 
     def last_used(self, since_s: int = 0) -> Mapping[str, int]:
         """When each key good since then was last good, in Unix seconds, by ``tenant/key id``, oldest first.

@@ -7,14 +7,13 @@ many failures, then a bad credential, and only then is a caller told whether a r
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from middleware.address import TrustedProxies, parsed, partition
 from middleware.cors import preflight, wanted_method
 from middleware.failures import Failures
 from middleware.websocket import foreign
-from policies.credential import CredentialFields, Presented, holds_ours
+from policies.credential import NOTHING, CredentialFields, Presented, holds_ours
 from policies.errors import GatewayError
 from policies.exchange import SCOPE_KEY, Exchange
 from policies.model import ANONYMOUS, Route, Tenant
@@ -36,6 +35,8 @@ PUBLIC_PAGES = frozenset({RESERVED + "/limits"})
 
 CLOSE = (b"connection", b"close")
 """On the answer to a request whose end cannot be told: what follows it on the connection is anybody's guess."""
+
+Headers = list[tuple[bytes, bytes]]
 
 FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 PLACES_KEPT = 10_000
@@ -75,63 +76,55 @@ class Tenancy:
             return
         exchange: Exchange = scope[SCOPE_KEY]
         snapshot = exchange.snapshot = self._source.current
-        rules = self._rules_of(snapshot)
+        rules = self._rules
+        if rules is None or rules.snapshot is not snapshot:
+            rules = self._rules = _Rules(snapshot)
         headers = scope["headers"]
-        watched = [pair for pair in headers if pair[0] in rules.watched]
-        _describe(exchange, scope, rules, watched)
-        place = rules.place(exchange, scope, headers)
-        route, internal = place.route, place.internal and self._pages is not None
+        fields = rules.sort_out(headers)
+        _describe(exchange, scope, rules, fields)
+        place = rules.place(exchange, scope["raw_path"], headers)
+        route = place.route
+        internal = exchange.internal = place.internal and self._pages is not None
         exchange.route_name = route.name if route else None
-        exchange.internal = internal
         if exchange.method == "OPTIONS" and route:
             granted = preflight(route, headers)
             if granted is not None:
                 await send({"type": "http.response.start", "status": 204, "headers": granted})
                 await send({"type": "http.response.body", "body": b""})
                 return
-        policy = snapshot.policy
-        passes = (
-            route is not None and route.forward_authorization and not holds_ours(headers, policy.keys, policy.auth.jwt)
-        )
-        presented = rules.fields.read(watched, peer_trusted=exchange.peer_trusted, authorization_passes=passes)
-        await self._identify(exchange, snapshot, rules, presented, optional=internal and place.path in PUBLIC_PAGES)
-        onward = {**scope, "headers": rules.fields.stripped(headers, presented, authorization_passes=passes)}
+        passes = route is not None and route.forward_authorization and not rules.holds_ours(headers)
+        presented = rules.fields.read(fields.credentials, exchange.peer_trusted, passes)
+        if presented is NOTHING:
+            _nobody(exchange, rules, optional=internal and place.path in PUBLIC_PAGES)
+        else:
+            await self._identify(exchange, snapshot, rules, presented)
+        # In place: from here on no layer, inner or outer, sees the caller's credential.
+        scope["headers"] = rules.fields.stripped(headers, presented) if passes else fields.others
         if internal and self._pages is not None:
-            await self._pages(onward, receive, send)
+            await self._pages(scope, receive, send)
             return
         route = _taken(exchange, place)
         if route.cors is not None and SOCKET_KEY in scope and foreign(route.cors, headers):
             raise GatewayError("forbidden-origin")
         _plan(exchange, snapshot, route)
-        await self.app(onward, receive, send)
+        await self.app(scope, receive, send)
 
-    def _rules_of(self, snapshot: Snapshot) -> _Rules:
-        rules = self._rules
-        if rules is None or rules.snapshot is not snapshot:
-            rules = self._rules = _Rules(snapshot)
-        return rules
-
-    async def _identify(
-        self, exchange: Exchange, snapshot: Snapshot, rules: _Rules, presented: Presented, *, optional: bool
-    ) -> None:
+    async def _identify(self, exchange: Exchange, snapshot: Snapshot, rules: _Rules, presented: Presented) -> None:
         exchange.phase = "auth"
-        if presented.nothing:
-            _nobody(exchange, rules, optional=optional)
-        else:
-            if self._failures:
-                self._refuse_blocked(exchange)
-            try:
-                identity = await self._owner(snapshot, presented)
-            except GatewayError as error:
-                if error.code == "unauthenticated":
-                    address = partition(exchange.client_address)
-                    if address:
-                        self._failures.charge(address, self._clock.steady_us())
-                    error.headers = (*error.headers, rules.challenge)
-                raise
-            exchange.tenant = identity.tenant
-            exchange.account = identity.tenant.id
-            exchange.credential_id = identity.credential_id
+        if self._failures:
+            self._refuse_blocked(exchange)
+        try:
+            identity = await self._owner(snapshot, presented)
+        except GatewayError as error:
+            if error.code == "unauthenticated":
+                address = partition(exchange.client_address)
+                if address:
+                    self._failures.charge(address, self._clock.steady_us())
+                error.headers = (*error.headers, rules.challenge)
+            raise
+        exchange.tenant = identity.tenant
+        exchange.account = identity.tenant.id
+        exchange.credential_id = identity.credential_id
         exchange.phase = "queue"
 
     def _refuse_blocked(self, exchange: Exchange) -> None:
@@ -157,7 +150,9 @@ class Tenancy:
         first = presented.secret or presented.subject
         assert first is not None  # noqa: S101 - `nothing` was asked before
         try:
-            identity = await self._authenticator.authenticate(snapshot, first)
+            identity = self._authenticator.recognise(snapshot, first)
+            if identity is None:
+                identity = await self._authenticator.authenticate(snapshot, first)
             if presented.secret and presented.subject:
                 other = await self._authenticator.authenticate(snapshot, presented.subject)
                 if other.tenant is not identity.tenant:
@@ -179,26 +174,59 @@ class _Place(NamedTuple):
     allow: tuple[str, ...]
 
 
+class _Fields:
+    """A request's fields sorted out; ``others`` are all but those that may hold a credential of ours, in order."""
+
+    __slots__ = ("credentials", "framing", "hosts", "others")
+
+    def __init__(self) -> None:
+        self.credentials: Headers = []
+        self.hosts: list[bytes] = []
+        self.framing: Headers = []
+        self.others: Headers = []
+
+
 class _Rules:
     """What one policy says about tenancy, worked out once; ``place`` remembers what paths mean."""
 
-    __slots__ = ("_places", "anonymous", "challenge", "fields", "proxies", "snapshot", "watched")
+    __slots__ = ("_places", "_watched", "anonymous", "challenge", "fields", "proxies", "snapshot")
 
     def __init__(self, snapshot: Snapshot) -> None:
         policy = snapshot.policy
         self.snapshot = snapshot
         self.fields = CredentialFields(policy.auth)
-        self.watched = self.fields.names | FRAMING | {b"host"}
+        self._watched = self.fields.names | FRAMING | {b"host"}
         self.challenge = (b"www-authenticate", self.fields.challenge)
         self.proxies = TrustedProxies(policy.server.trusted_proxies)
         tier = policy.auth.anonymous_tier
         self.anonymous = None if tier is None else Tenant(id=ANONYMOUS, tier=tier)
         self._places: dict[tuple[str, bytes], _Place] = {}
 
-    def place(self, exchange: Exchange, scope: Scope, headers: Iterable[tuple[bytes, bytes]]) -> _Place:
+    def sort_out(self, headers: Headers) -> _Fields:
+        found = _Fields()
+        watched, others = self._watched, found.others
+        for pair in headers:
+            name = pair[0]
+            if name not in watched:
+                others.append(pair)
+            elif name == b"host":
+                found.hosts.append(pair[1])
+                others.append(pair)
+            elif name in FRAMING:
+                found.framing.append(pair)
+                others.append(pair)
+            else:
+                found.credentials.append(pair)
+        return found
+
+    def holds_ours(self, headers: Headers) -> bool:
+        policy = self.snapshot.policy
+        return holds_ours(headers, policy.keys, policy.auth.jwt)
+
+    def place(self, exchange: Exchange, raw: bytes, headers: Headers) -> _Place:
         """Where the call goes; sets path and target. Raises ``bad-path``. A preflight goes where it asks about."""
         asked = wanted_method(headers) if exchange.method == "OPTIONS" else None
-        method, raw = exchange.method, scope["raw_path"]
+        method = exchange.method
         place = self._places.get((method, raw))
         if place is None or asked is not None:
             place = self._found(method, asked, raw)
@@ -224,15 +252,15 @@ class _Rules:
         return _Place(path.decoded, path.target, False, match.route, match.allow)
 
 
-def _describe(exchange: Exchange, scope: Scope, rules: _Rules, watched: list[tuple[bytes, bytes]]) -> None:
+def _describe(exchange: Exchange, scope: Scope, rules: _Rules, fields: _Fields) -> None:
     """What was asked, and from where, onto the exchange. Raises ``bad-request``."""
     peer = exchange.client_address = exchange.peer_address = _plain_address((scope.get("client") or ("", 0))[0])
     exchange.method = scope["method"]
     exchange.query = scope.get("query_string", b"")
     version = scope["http_version"]
-    problem = host_problem(watched, version)
-    if problem is None and any(name in FRAMING for name, _ in watched):
-        problem = framing_problem(watched, version)
+    problem = host_problem(fields.hosts, version)
+    if problem is None and fields.framing:
+        problem = framing_problem(fields.framing, version)
     if problem:
         raise GatewayError("bad-request", problem, headers=(CLOSE,))
     if exchange.query:

@@ -10,8 +10,9 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Container, Iterable
-from typing import Literal, NamedTuple
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from policies.model import Auth, Jwt
 
@@ -25,17 +26,19 @@ PIECES = 4
 """Words of an Authorization value that are compared with known keys; a scheme and one credential are two."""
 _AROUND = re.compile(r"\s*([=,/])\s*")
 
-Headers = Iterable[tuple[bytes, bytes]]
+Field = tuple[bytes, bytes]
 
 
-class Credential(NamedTuple):
+@dataclass(slots=True)
+class Credential:
     """One credential as presented: an API key, a bearer token (a key or a JWT), or an mTLS subject."""
 
     kind: Literal["key", "bearer", "subject"]
     value: bytes
 
 
-class Presented(NamedTuple):
+@dataclass(slots=True)
+class Presented:
     """At most one secret and at most one subject; ``problem`` says why what was presented cannot be used."""
 
     secret: Credential | None = None
@@ -53,27 +56,25 @@ NOTHING = Presented()
 class CredentialFields:
     """The ``auth`` section, compiled.
 
-    ``names`` are the fields that ``read`` looks at; ``challenge`` is the ``WWW-Authenticate`` value of a 401.
+    ``names`` are the fields that may hold a credential of ours; ``challenge`` is the ``WWW-Authenticate`` value of a
+    401.
     """
 
-    __slots__ = ("_dropped", "_kept_dropped", "_mtls", "_ours", "challenge", "names")
+    __slots__ = ("_mtls", "_ours", "challenge", "names")
 
     def __init__(self, auth: Auth) -> None:
         self._mtls = auth.mtls_header
         own = {*auth.key_headers, *((auth.mtls_header,) if auth.mtls_header else ())}
         self._ours = AUTHORIZATION in own or auth.jwt is not None
-        self.names = frozenset(own | {AUTHORIZATION} if self._ours else own)
-        self._dropped = frozenset(own | {AUTHORIZATION})
-        self._kept_dropped = self._dropped - {AUTHORIZATION}
+        self.names = frozenset(own | {AUTHORIZATION})
         self.challenge = b'Bearer realm="tiergate"' if self._ours else b'ApiKey realm="tiergate"'
 
-    def read(self, headers: Headers, *, peer_trusted: bool, authorization_passes: bool = False) -> Presented:
-        """What the caller presented.
+    def read(self, fields: Sequence[Field], peer_trusted: bool, authorization_passes: bool = False) -> Presented:
+        """What the caller presented in ``fields``, which are all those of ``names``.
 
         The subject field counts only from a trusted peer. On a route that forwards ``Authorization`` that
         field is the upstream's and not looked at. The same secret twice is one; two that differ are a problem.
         """
-        fields = [pair for pair in headers if pair[0] in self.names]
         if not fields:
             return NOTHING
         if len(fields) == 1 and fields[0][0] not in (AUTHORIZATION, self._mtls):
@@ -85,28 +86,25 @@ class CredentialFields:
                 subjects |= {value} if peer_trusted and value.strip() else set()
             elif name != AUTHORIZATION:
                 secrets.setdefault(value.strip(), Credential("key", value.strip()))
-            elif not authorization_passes:
+            elif self._ours and not authorization_passes:
                 bearer = _BEARER.fullmatch(value)
                 if bearer is None:
                     return Presented(problem="authorization is not a Bearer token")
                 secrets[bearer[1]] = Credential("bearer", bearer[1])
         return _one_of_each(secrets, subjects)
 
-    def stripped(
-        self, headers: Headers, presented: Presented, *, authorization_passes: bool
-    ) -> list[tuple[bytes, bytes]]:
-        """``headers`` without any field that may hold a credential of ours, every line of it.
+    def stripped(self, headers: Iterable[Field], presented: Presented) -> list[Field]:
+        """``headers`` as a route gets them that forwards ``Authorization``.
 
-        ``Authorization`` stays only where the route forwards it, and not when it repeats the secret that
+        Every line that may hold a credential of ours is gone, ``Authorization`` where it repeats the secret that
         authenticated this call.
         """
-        if not authorization_passes:
-            return [pair for pair in headers if pair[0] not in self._dropped]
         secret = presented.secret.value if presented.secret else None
-        return [pair for pair in headers if pair[0] not in self._kept_dropped and not _repeats(pair, secret)]
+        dropped = self.names - {AUTHORIZATION}
+        return [pair for pair in headers if pair[0] not in dropped and not _repeats(pair, secret)]
 
 
-def holds_ours(headers: Headers, keys: Container[bytes], jwt: Jwt | None) -> bool:
+def holds_ours(headers: Iterable[Field], keys: Container[bytes], jwt: Jwt | None) -> bool:
     """Whether an ``Authorization`` line holds a known key (``keys`` are digests) or a token that is meant for us.
 
     Such a field is this gateway's on every route, also where ``Authorization`` is otherwise the upstream's.

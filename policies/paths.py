@@ -9,7 +9,7 @@ servers may read a path differently, neither gets it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -140,12 +140,11 @@ def query_problem(query: bytes) -> str | None:
     return None if _QUERY.fullmatch(query) else "octets in the query that must be percent-encoded"
 
 
-def host_problem(headers: Iterable[tuple[bytes, bytes]], http_version: str) -> str | None:
-    """Why the Host field makes this request a 400, or None (RFC 9112 3.2, RULINGS 20).
+def host_problem(hosts: Sequence[bytes], http_version: str) -> str | None:
+    """Why the Host lines make this request a 400, or None (RFC 9112 3.2, RULINGS 20).
 
     HTTP/1.0 may leave it out; one server then reports an empty field and calls the version ``1``.
     """
-    hosts = [value for name, value in headers if name == b"host"]
     if len(hosts) > 1:
         return "more than one Host field"
     if not hosts or not hosts[0]:

@@ -71,6 +71,12 @@ class Identity(Protocol):
 class Authenticator(Protocol):
     """Who a credential stands for under one policy."""
 
+    def recognise(self, snapshot: Snapshot, credential: Credential) -> Identity | None:
+        """The owner of ``credential`` where that can be said without waiting, as for a key; else None.
+
+        Raises as ``authenticate`` does.
+        """
+
     async def authenticate(self, snapshot: Snapshot, credential: Credential) -> Identity:
         """The owner of ``credential``.
 
