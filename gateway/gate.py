@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from policies.exchange import SCOPE_KEY, Exchange
 from policies.websocket import CLOSING_KEY, Closing
 
 Scope = MutableMapping[str, Any]
@@ -53,8 +54,12 @@ class Gate:
         except asyncio.CancelledError:
             if not self.cutting:
                 raise  # else the server would log a traceback for each request that the drain cut off
+            return
         finally:
             self.in_flight -= 1
+        exchange: Exchange | None = scope.get(SCOPE_KEY)
+        if exchange is not None and exchange.client_gone and not exchange.head_sent:
+            await _answer_nobody(send)
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[CLOSING_KEY] = self.closing
@@ -83,3 +88,13 @@ class Gate:
             return send(message)
 
         return closing
+
+
+async def _answer_nobody(send: Send) -> None:
+    """To a caller that is gone, or whose body broke off in a way that no server could read (RFC 9112 8).
+
+    Servers report both as a disconnect. One of them would answer 500 where nothing was said, which a caller that
+    is still there would take for a failure of ours.
+    """
+    await send({"type": "http.response.start", "status": 400, "headers": [(b"content-length", b"0"), CLOSE]})
+    await send({"type": "http.response.body", "body": b""})

@@ -19,6 +19,8 @@ BACKLOG = 2_048
 CONNECTIONS = 16_384
 """Connections a worker holds at the same time; more wait in the listener's queue."""
 LARGEST_HEAD = 64 * 1024
+"""What a request's head may take. Both servers look only when what they have read so far is no whole head, so that
+a single read may bring some more. granian reads bodies in pieces of this size, too; larger ones cost it more CPU."""
 IDLE_S = 75
 """How long a connection may wait for its next request: longer than load balancers keep one (60 s), which would
 otherwise send a request into a connection that is just being closed. granian counts it until the head's end."""
@@ -76,7 +78,7 @@ class _Granian:
             websockets=True,
             backlog=BACKLOG,
             backpressure=CONNECTIONS,
-            http1_settings=HTTP1Settings(header_read_timeout=IDLE_S * 1_000),
+            http1_settings=HTTP1Settings(header_read_timeout=IDLE_S * 1_000, max_buffer_size=LARGEST_HEAD),
             log_level=LogLevels.warning,
             log_dictconfig=_GRANIAN_LOG,
         )

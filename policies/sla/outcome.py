@@ -6,40 +6,32 @@ pose as vendors' (O10) needs a whole minute and is not done here.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from policies.errors import ERRORS
 from policies.exchange import Outcome
 
 Verdict = Literal["good", "bad", "ignored"]
 
+Class = tuple[Verdict, str]
+"""The verdict and its cause, one of the closed set of spec section 14."""
+
 CLIENT_PATIENCE_US = 30_000_000
 """How long a caller waits before leaving counts against the holder of the request (O2, ``client_patience_ms``)."""
 
-OWNER_CAUSES: dict[str | None, tuple[Verdict, str]] = {
+OWNER_CAUSES: dict[str | None, Class] = {
     "third_party": ("ignored", "third_party"),
     "customer": ("ignored", "customer"),
 }
 """O9: managed or undeclared upstreams are ours."""
 
 
-class Class(NamedTuple):
-    """``verdict`` and its ``cause``, one of the closed set of spec section 14."""
-
-    verdict: Verdict
-    cause: str
-
-
 def classify(outcome: Outcome, *, client_patience_us: int = CLIENT_PATIENCE_US) -> Class:
     """The class of one finished request."""
-    return Class(*_classified(outcome, client_patience_us))
-
-
-def _classified(outcome: Outcome, patience_us: int) -> tuple[Verdict, str]:
     if outcome.internal:  # O1
         return "ignored", "internal"
     if outcome.origin == "client":
-        if outcome.elapsed_us < patience_us:  # O2
+        if outcome.elapsed_us < client_patience_us:  # O2
             return "ignored", "client_abort"
         held_upstream = outcome.phase is not None and outcome.phase.startswith("upstream")  # O2b
         return _of_owner(outcome.owner) if held_upstream else ("bad", "gateway")
@@ -48,7 +40,7 @@ def _classified(outcome: Outcome, patience_us: int) -> tuple[Verdict, str]:
     return _passed_on(outcome)
 
 
-def _made_by_gateway(outcome: Outcome) -> tuple[Verdict, str]:
+def _made_by_gateway(outcome: Outcome) -> Class:
     row = ERRORS[outcome.reason].sla if outcome.reason is not None else None
     if row == "own_limit":
         return ("ignored", "own_limit") if outcome.over_limit else ("bad", "gateway")  # O3, O3b
@@ -61,7 +53,7 @@ def _made_by_gateway(outcome: Outcome) -> tuple[Verdict, str]:
     return ("bad", "gateway") if outcome.truncated_by == "gateway" else ("good", "ok")  # O8
 
 
-def _passed_on(outcome: Outcome) -> tuple[Verdict, str]:
+def _passed_on(outcome: Outcome) -> Class:
     if outcome.truncated_by == "gateway":  # O8
         return "bad", "gateway"
     if outcome.truncated_by == "upstream" or (outcome.upstream_status or outcome.status) >= 500:  # O6
@@ -73,5 +65,5 @@ def _passed_on(outcome: Outcome) -> tuple[Verdict, str]:
     return "good", "ok"  # O8
 
 
-def _of_owner(owner: str | None) -> tuple[Verdict, str]:
+def _of_owner(owner: str | None) -> Class:
     return OWNER_CAUSES.get(owner, ("bad", "managed_upstream"))

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.gate import Gate
+from policies.exchange import SCOPE_KEY, Exchange
 from policies.websocket import CLOSING_KEY, Closing
 
 pytestmark = pytest.mark.anyio
@@ -99,3 +100,17 @@ def test_who_comes_late_is_told_at_once_and_who_has_left_is_not_told() -> None:
     closing.join(lambda: told.append("late"))
     closing.begin()
     assert told == ["open", "late"]
+
+
+@pytest.mark.parametrize(("gone", "begun", "said"), [(True, False, [400]), (True, True, []), (False, False, [])])
+async def test_a_caller_that_is_gone_is_told_400_where_nothing_was_said(
+    gone: bool, begun: bool, said: list[int]
+) -> None:
+    """A body that no server could read is a disconnect to us, and one server would answer it with a 500."""
+
+    async def left(scope: Any, receive: Any, send: Any) -> None:
+        exchange = scope[SCOPE_KEY] = Exchange(started_us=0, started_wall_us=0, request_id="r-1")
+        exchange.client_gone, exchange.head_sent = gone, begun
+
+    sent = await call(Gate(left))
+    assert [message["status"] for message in sent if "status" in message] == said

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from gateway.mock_upstream import stop_accepting
 from policies.model import Pool, Timeouts
 from tests.upstreams.rig import MS, upstream
 from upstreams.http1 import Http1Transport
@@ -53,7 +54,7 @@ async def engine(serve: Serve, *, connections: int = 1, **timeouts: int) -> Asyn
         yield transport
     finally:
         await transport.aclose()
-        server.close()
+        await stop_accepting(server)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

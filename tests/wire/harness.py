@@ -12,6 +12,8 @@ import uvicorn
 from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server as GranianServer
 
+from gateway.http_servers import LARGEST_HEAD
+
 ServerName = Literal["granian", "uvicorn"]
 SERVERS: tuple[ServerName, ...] = ("granian", "uvicorn")
 App = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
@@ -58,7 +60,13 @@ async def _uvicorn(app: App) -> AsyncIterator[int]:
     listener.bind(("127.0.0.1", 0))
     port: int = listener.getsockname()[1]
     config = uvicorn.Config(
-        app, log_level="critical", server_header=False, date_header=False, timeout_graceful_shutdown=2
+        app,
+        log_level="critical",
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=2,
+        http="h11",  # the parser of a worker, see gateway.http_servers
+        h11_max_incomplete_event_size=LARGEST_HEAD,
     )
     server = uvicorn.Server(config)
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))

@@ -13,7 +13,7 @@ import enum
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from gateway.mock_upstream import stop_accepting
@@ -94,17 +94,24 @@ class Origin:
         context: ssl.SSLContext | None = None,
         deaf: tuple[int, Act] | None = None,
     ) -> None:
-        self._scripts = scripts
-        self._early = early
         self._greeting = greeting
         self._context = context
         self._deaf = deaf
         self._writers: dict[int, asyncio.StreamWriter] = {}
         self._tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self.port = 0
-        self.arrivals: list[Arrival] = []
         self.connections = 0
         self.written = 0
+        self.rehearse(*scripts, early=early)
+
+    def rehearse(
+        self, *scripts: Script, early: bool = False, choose: Callable[[Arrival], Script] | None = None
+    ) -> None:
+        """Forget what has come, and play ``scripts`` from now on, or what ``choose`` makes of each request."""
+        self._scripts = scripts
+        self._choose = choose
+        self._early = early
+        self.arrivals: list[Arrival] = []
         self.go = asyncio.Event()
         self.played = asyncio.Event()
         self.arrived = asyncio.Event()
@@ -180,7 +187,7 @@ class Origin:
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(marker), marker))
             return
         self.arrived.set()
-        script = self._scripts[min(len(self.cases), len(self._scripts)) - 1]
+        script = self._choose(arrival) if self._choose else self._scripts[min(len(self.cases), len(self._scripts)) - 1]
         if not self._early:
             await _read_body(arrival, reader)
         for step in script:
@@ -214,7 +221,7 @@ class Origin:
                 raise _Gone
 
     async def _write(self, data: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if reader.at_eof():
+        if reader.at_eof() or writer.transport.is_closing():  # uvloop refuses to write where asyncio only warns
             raise _Gone
         writer.write(data)
         await writer.drain()

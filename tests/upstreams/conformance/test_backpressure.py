@@ -81,8 +81,9 @@ async def test_an_upload_that_is_not_read_stops_the_caller(length: int | None, e
             pulled += len(BLOCK)
             yield BLOCK
 
-    async with staged(engine, Origin((0.5,), early=True)) as stage:
+    async with staged(engine, Origin((Act.GO,), early=True)) as stage:
         result = await outcome(stage.engine, request(b"POST", body=counted(), content_length=length))
+        stage.origin.go.set()
         assert isinstance(result, Failed)
         assert result.error.code == "upstream-timeout"
         assert pulled < IN_FLIGHT

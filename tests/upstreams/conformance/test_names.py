@@ -26,7 +26,9 @@ def resolve(monkeypatch: pytest.MonkeyPatch) -> Resolve:
     """Lets every name resolve to the addresses given, or fail with the error given, after ``pause_s``."""
 
     def set_to(*addresses: str, error: Exception | None = None, pause_s: float = 0.0) -> None:
-        async def getaddrinfo(_loop: Any, _host: Any, port: Any, **_more: Any) -> list[Any]:
+        async def getaddrinfo(_loop: Any, host: Any, port: Any, **more: Any) -> list[Any]:
+            if host in addresses:  # uvloop looks up what it connects to as well
+                return socket.getaddrinfo(host, port, **more)
             await asyncio.sleep(pause_s)
             if error is not None:
                 raise error
@@ -35,7 +37,7 @@ def resolve(monkeypatch: pytest.MonkeyPatch) -> Resolve:
                 for one in addresses
             ]
 
-        monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", getaddrinfo)
+        monkeypatch.setattr(type(asyncio.get_running_loop()), "getaddrinfo", getaddrinfo)
 
     return set_to
 

@@ -14,6 +14,7 @@ from policies.model import Pool
 from tests.upstreams.conformance.cases import answer
 from tests.upstreams.conformance.engines import ENGINES, on_every_engine
 from tests.upstreams.conformance.origin import Act, Drip, Origin, Script, turns
+from tests.upstreams.conformance.stage import PATIENT as UNHURRIED  # of that name the census expects a table
 from tests.upstreams.conformance.stage import Failed, Stage, outcome, pieces, request, staged
 from tests.upstreams.rig import MS
 from upstreams.transport import UpstreamRequest
@@ -216,7 +217,7 @@ async def test_a_caller_that_leaves_as_it_is_served_hands_its_slot_on(engine: st
 @on_every_engine
 async def test_a_caller_that_leaves_while_connecting_gives_its_slot_back(engine: str) -> None:
     """In every turn of the loop between the call and its connection."""
-    async with staged(engine, Origin((answer(b"connection: close"),)), pool=LONG_WAIT) as stage:
+    async with staged(engine, Origin((answer(b"connection: close"),)), pool=LONG_WAIT, timeouts=UNHURRIED) as stage:
         for pauses in range(20):
             call = asyncio.create_task(stage.fetch())
             for _ in range(pauses):
