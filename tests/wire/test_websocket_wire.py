@@ -376,6 +376,23 @@ async def test_a_handshake_with_a_body_is_refused(tmp_path: Path, server: Server
     assert status_of(answer) == (400 if server == "granian" else None), "uvicorn closes the connection itself"
 
 
+@both
+@pytest.mark.parametrize("missing", ["sec-websocket-key", "sec-websocket-version"])
+async def test_an_incomplete_handshake_is_refused_by_the_server(
+    tmp_path: Path, server: ServerName, missing: str
+) -> None:
+    """RFC 6455 4.2.1: it never becomes a call."""
+    fields = {"sec-websocket-version": "13", "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ=="}
+    del fields[missing]
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    head = (
+        f"GET /ws/a HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\nx-api-key: {KEY}\r\n{lines}\r\n"
+    )
+    async with stage(tmp_path, echo, server) as at:
+        assert status_of(await raw_exchange(at.gateway.port, head.encode(), timeout_s=0.5)) in (400, 426)
+        assert (at.origin.heads, at.gateway.recorder.seen) == ([], [])
+
+
 # --- origins (RFC 6455 10.2) -------------------------------------------------------------------------------------
 
 
