@@ -23,7 +23,7 @@ MOST_SHOWN = 1_000
 MOST_HIDDEN = 2_000
 LARGEST = 8 << 20
 """Bytes of JSON: half of what the control line carries (``control.MAX_LINE``)."""
-SECRET_FIELDS = frozenset({"digest", "admin_token_digest", "jwks", "cert", "ca", "subjects"})
+SECRET_FIELDS = frozenset({"digest", "admin_token_digest", "jwks", "cert", "ca", "subjects", "authorization"})
 PAIR_FIELDS = frozenset({"headers", "upstream_headers"})
 LOOK_UPS = frozenset({"keys", "subjects"})
 """Fields of the policy set that repeat what the tenants say."""

@@ -62,7 +62,7 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...], str]] = {
 }
 
 AUTH_FAILURES = frozenset({"unauthenticated", "credential-failures", "auth-unavailable"})
-UPSTREAM_PREFIX = "upstream-"
+UPSTREAM_PREFIX = ("upstream-", "egress-proxy")
 
 
 class _Spread:

@@ -17,7 +17,7 @@ from policies.credential import NOTHING, CredentialFields, Presented, holds_ours
 from policies.errors import GatewayError
 from policies.exchange import SCOPE_KEY, Exchange
 from policies.model import ANONYMOUS, Route, Tenant
-from policies.paths import PathError, canonical, framing_problem, host_problem, query_problem
+from policies.paths import HTTP_1_0, PathError, canonical, framing_problem, host_problem, query_problem
 from policies.ports import ANONYMOUS_ACCOUNT
 from policies.websocket import SOCKET_KEY
 
@@ -258,6 +258,8 @@ def _describe(exchange: Exchange, scope: Scope, rules: _Rules, fields: _Fields) 
     exchange.method = scope["method"]
     exchange.query = scope.get("query_string", b"")
     version = scope["http_version"]
+    if version != "1.1" and version not in HTTP_1_0:
+        raise GatewayError("bad-request", "an HTTP version that is not spoken here", headers=(CLOSE,))
     problem = host_problem(fields.hosts, version)
     if problem is None and fields.framing:
         problem = framing_problem(fields.framing, version)

@@ -75,6 +75,7 @@ ERRORS: Mapping[str, ErrorType] = {row.code: row for row in (
     _row("upstream-tls", 502, "No trusted connection to the upstream", "upstream", "tls_certificate_error"),
     _row("upstream-protocol", 502, "The upstream's answer is not valid HTTP", "upstream", "http_protocol_error"),
     _row("upstream-loop", 502, "The request came back to this gateway", "gateway", "proxy_loop_detected"),
+    _row("egress-proxy", 502, "The egress proxy does not let the call through", "gateway", "destination_unavailable"),
     _row("upstream-pool", 503, "No connection to the upstream is free", "gateway", "connection_limit_reached",
          source="shed", **_REDUCED),
     _row("shed", 503, "The gateway is shedding load", "gateway", "proxy_internal_response", source="shed", **_REDUCED),
@@ -84,6 +85,7 @@ ERRORS: Mapping[str, ErrorType] = {row.code: row for row in (
          source="store"),
     _row("draining", 503, "This gateway is shutting down", "gateway", "proxy_internal_response", source="shed"),
     _row("upstream-timeout", 504, "The upstream did not answer in time", "upstream", "http_response_timeout"),
+    _row("egress-proxy-timeout", 504, "The egress proxy did not answer in time", "gateway", "connection_timeout"),
 )}
 # fmt: on
 

@@ -229,6 +229,17 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Proxy:
+    """An egress proxy: how it is reached, the ``Proxy-Authorization`` it is shown, and the PEM roots trusted for it."""
+
+    scheme: Literal["http", "https"]
+    host: str
+    port: int
+    authorization: bytes | None = field(default=None, repr=False)
+    ca: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
     """An API that is called. ``base_path`` has no trailing slash and may be empty; ``vendor`` is what O10 counts."""
 
@@ -244,6 +255,7 @@ class Upstream:
     pool: Pool = Pool()
     tls: Tls = Tls()
     engine: Literal["http1", "httpx"] = "http1"
+    proxy: Proxy | None = None
     throttling: str | Mapping[str, object] | None = None
     throttled_body: Literal["normalised", "native"] = "normalised"
     map_status: bool = True

@@ -34,6 +34,10 @@ _QUERY = re.compile(rb"[\x21-\x7e]*")
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+,;=%]+)(?::[0-9]*)?")
 
 
+HTTP_1_0 = ("1.0", "1")
+"""``http_version`` of an ASGI scope for HTTP/1.0; one server calls it 1."""
+
+
 class PathError(ValueError):
     """The path is refused. ``reason`` is a short stable phrase that may be shown to the caller."""
 
@@ -143,12 +147,12 @@ def query_problem(query: bytes) -> str | None:
 def host_problem(hosts: Sequence[bytes], http_version: str) -> str | None:
     """Why the Host lines make this request a 400, or None (RFC 9112 3.2, RULINGS 20).
 
-    HTTP/1.0 may leave it out; one server then reports an empty field and calls the version ``1``.
+    HTTP/1.0 may leave it out; one server then reports an empty field.
     """
     if len(hosts) > 1:
         return "more than one Host field"
     if not hosts or not hosts[0]:
-        return None if http_version in ("1", "1.0") else "no Host field"
+        return None if http_version in HTTP_1_0 else "no Host field"
     return None if _valid_host(hosts[0]) else "invalid Host field"
 
 
@@ -163,7 +167,7 @@ def framing_problem(headers: Iterable[tuple[bytes, bytes]], http_version: str) -
     codings = [value.strip().lower() for name, value in headers if name == b"transfer-encoding"]
     if codings and codings != [b"chunked"]:
         return "transfer coding other than chunked"
-    if codings and http_version in ("1", "1.0"):
+    if codings and http_version in HTTP_1_0:
         return "transfer coding in HTTP/1.0"
     if codings and lengths:
         return "Content-Length beside Transfer-Encoding"

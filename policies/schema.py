@@ -218,6 +218,23 @@ class ProfileRef(Section):
     profile: dict[str, Any] = Field(description="The profile format, as in the built-in profiles")
 
 
+class ProxyForm(Section):
+    """An egress proxy."""
+
+    url: Text = Field(description="http://host:port, or https: CONNECT for https upstreams, absolute form for http")
+    authorization: Text | None = Field(None, description="Proxy-Authorization, shown to the proxy only")
+    ca: Text | None = Field(None, description="PEM text of the roots trusted for an https proxy: ${file:proxy-ca.pem}")
+
+
+def _proxy_kind(value: object) -> str:
+    return TAG + ("long" if isinstance(value, dict) else "url")
+
+
+EgressProxy = Annotated[
+    Annotated[Text, Tag(TAG + "url")] | Annotated[ProxyForm, Tag(TAG + "long")], Discriminator(_proxy_kind)
+]
+
+
 class UpstreamForm(Section):
     """An API that is called."""
 
@@ -231,6 +248,7 @@ class UpstreamForm(Section):
     pool: PoolForm = Field(PoolForm.model_construct(), description="Connections to the upstream")
     tls: TlsForm = Field(TlsForm.model_construct(), description="Trust for an https upstream")
     engine: Literal["http1", "httpx"] = Field("http1", description="httpx for HTTP/2 and egress proxies")
+    proxy: EgressProxy | None = Field(None, description="Egress proxy: its url, or a map with 'url'")
     throttling: Text | ProfileRef | None = Field(None, description="A built-in profile, or a map with 'profile'")
     throttled_body: Literal["normalised", "native"] = "normalised"
     map_status: Bool = True

@@ -26,12 +26,21 @@ _TRACE = frozenset((b"traceparent", b"tracestate"))
 _LOOKED_AT = HOP_BY_HOP | _REPLACED | _REWRITTEN | _TRACE | {b"expect", b"x-real-ip"}
 """Names of a request that need a second look; ``x-forwarded-*`` does too, every other field simply passes."""
 _DROPPED = (HOP_BY_HOP - {b"connection"}) | {b"host", b"content-length", b"x-request-id"}
-"""Those that never pass, whatever they say."""
+"""Those of a request that never pass, whatever they say."""
+_DROPPED_OR_REPLACED = _DROPPED | _TRACE
+_DROPPED_BACK = (HOP_BY_HOP - {b"connection"}) | {b"x-request-id"}
+"""Those of an answer."""
 _X_FORWARDED = b"x-forwarded"
 _RATELIMIT = b"ratelimit"
 _HARMLESS = frozenset((b"keep-alive", b"close"))
 """Connection options that name no field."""
 _NOT_PASSED = HOP_BY_HOP | {b"via", b"retry-after", b"x-request-id"}
+_ordinary: set[bytes] = set()
+"""Names of requests that were found to need no second look."""
+_ordinary_answer: set[bytes] = set()
+"""Names of answers that were found to pass."""
+NAMES_KEPT = 4_096
+NAME_SIZE = 64
 _BODILESS = frozenset((204, 205, 304))
 MAX_WAIT_S = 2_678_400
 """A stated wait beyond 31 days is not believed (spec throttling N6)."""
@@ -78,52 +87,48 @@ def outbound_request(
     engines' to refuse.
     """
     owned = onward.owned
-    lines: Headers = [] if b"host" in owned else [(b"host", onward.authority)]
+    ordinary: Headers = []
+    special: Headers = []
+    for pair in headers:
+        (ordinary if pair[0] in _ordinary else special).append(pair)
     via, forwarded = introduction.via, introduction.forwarded
-    plain = _without_specials(headers, trace)
-    if plain is not None:
-        for name in owned:
-            plain.pop(name, None)
-        lines += plain.items()
-    else:
-        lines, via, forwarded = _look_at_each(lines, headers, onward, introduction, trace)
+    if not _none_passes(special, _DROPPED if trace is None else _DROPPED_OR_REPLACED):
+        ordinary, via, forwarded = _look_at_each(headers, introduction, trace)
     added = [(b"via", via), (b"forwarded", forwarded), (b"x-request-id", request_id)]
     if trace is not None:
         added += trace
-    if owned:
-        lines += [pair for pair in added if pair[0] not in owned]
-        lines += onward.headers
-    else:
-        lines += added
-    return lines
+    if not owned:
+        return [(b"host", onward.authority), *ordinary, *added]
+    lines = [(b"host", onward.authority), *ordinary, *added]
+    return [*(pair for pair in lines if pair[0] not in owned), *onward.headers]
 
 
-def _without_specials(headers: Headers, trace: Headers | None) -> dict[bytes, bytes] | None:
-    """The fields that pass, by name, where no line needs a second look and no name occurs twice: nearly always."""
-    fields = dict(headers)
-    if len(fields) != len(headers) or fields.pop(b"connection", b"close").lower() not in _HARMLESS:
-        return None
-    special = _LOOKED_AT.intersection(fields)
-    for name in special:
-        if name in _DROPPED or (trace is not None and name in _TRACE):
-            del fields[name]
-        else:
-            return None
-    return None if _X_FORWARDED in b" ".join(fields) else fields
+def _none_passes(special: Headers, dropped: frozenset[bytes]) -> bool:
+    """Whether all of these lines are ``dropped`` and name no field and say nothing: nearly always."""
+    for name, value in special:
+        if name not in dropped and (name != b"connection" or value.lower() not in _HARMLESS):
+            return False
+    return True
 
 
-def _look_at_each(
-    lines: Headers, headers: Headers, onward: Onward, introduction: Introduction, trace: Headers | None
-) -> tuple[Headers, bytes, bytes]:
-    """``lines`` with what of ``headers`` goes on; ``via`` and ``forwarded`` appended to what came."""
+def _learn(names: set[bytes], lines: Headers) -> None:
+    """Remember the names of ``lines`` as ordinary; bounded, because callers and upstreams choose them."""
+    if len(names) >= NAMES_KEPT:
+        names.clear()
+    names.update(name for name, _ in lines if len(name) <= NAME_SIZE)
+
+
+def _look_at_each(headers: Headers, introduction: Introduction, trace: Headers | None) -> tuple[Headers, bytes, bytes]:
+    """What of ``headers`` goes on; ``via`` and ``forwarded`` appended to what came."""
     looked_at: Headers = []
     others: Headers = []
     for pair in headers:
         special = pair[0] in _LOOKED_AT or pair[0].startswith(_X_FORWARDED)
         (looked_at if special else others).append(pair)
-    unwanted = _named_by_connection(looked_at) | onward.owned
-    lines += [pair for pair in others if pair[0] not in unwanted]
-    lines += [pair for pair in looked_at if pair[0] not in unwanted and _passes(*pair, introduction, trace)]
+    _learn(_ordinary, others)
+    named = _named_by_connection(looked_at)
+    lines = [pair for pair in others if pair[0] not in named]
+    lines += [pair for pair in looked_at if pair[0] not in named and _passes(*pair, introduction, trace)]
     via, forwarded = introduction.via, introduction.forwarded
     received = [value for name, value in looked_at if name == b"via"]
     if received:
@@ -202,19 +207,18 @@ def inbound_response(status: int, headers: Headers, via: bytes, wall_us: Callabl
     follows RULINGS 14. Framing stays the server's: ``Content-Length`` passes where a body may. ``via`` is our
     member of that field.
     """
+    kept: Headers = []
     held: Headers = []
-    plain = dict(headers)
-    harmless = len(plain) == len(headers) and plain.pop(b"connection", b"close").lower() in _HARMLESS
-    if harmless and _NOT_PASSED.isdisjoint(plain) and _RATELIMIT not in b" ".join(plain):
-        kept = [*plain.items()]  # nearly always: no line needs a second look and no name occurs twice
-    else:
+    for pair in headers:
+        (kept if pair[0] in _ordinary_answer else held).append(pair)
+    if not _none_passes(held, _DROPPED_BACK):
         held = [pair for pair in headers if pair[0] in _NOT_PASSED]
         unwanted = _NOT_PASSED | _named_by_connection(held)
         kept = [pair for pair in headers if pair[0] not in unwanted and not pair[0].startswith(_RATELIMIT)]
+        _learn(_ordinary_answer, kept)
+        via = b", ".join((*(value for name, value in held if name == b"via"), via))
     if status in _BODILESS:  # P-22, P-23; one server would wait for the announced body
         kept = [pair for pair in kept if pair[0] != b"content-length"]
-    if held:
-        via = b", ".join((*(value for name, value in held if name == b"via"), via))
     kept.append((b"via", via))
     if status >= 300 and (held or status == 429):
         wait_s = retry_after_s(status, held, wall_us() // 1_000_000)

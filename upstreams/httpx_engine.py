@@ -13,21 +13,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any, TypeVar
+from typing import Any
 
 import httpcore2
 
 from policies.model import Upstream
+from upstreams.egress import unconnected
+from upstreams.egress_proxy import failed, unpassed
 from upstreams.http1 import Http1Transport
 from upstreams.http1_connection import LARGEST_HEAD, MOST_FIELDS
-from upstreams.httpx_failures import FOREIGN
-from upstreams.httpx_network import ATTEMPT, Attempt, Network
-from upstreams.tls import usable
+from upstreams.httpx_failures import FOREIGN, Broken
+from upstreams.httpx_links import Links
+from upstreams.httpx_network import ATTEMPT, Attempt
 from upstreams.transport import Headers, TransportError, UpstreamRequest, UpstreamResponse, endless, repeatable
-
-T = TypeVar("T")
-IDLE_KEPT_S = 30.0
-READ_SIZE = 65_536
 
 
 class HttpxTransport:
@@ -39,13 +37,8 @@ class HttpxTransport:
         self._switching: Http1Transport | None = None
         self._free = asyncio.Semaphore(upstream.pool.connections)
         self._host = upstream.host.encode("idna" if not upstream.host.isascii() else "ascii")
-        self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=usable(upstream.tls) if upstream.scheme == "https" else None,
-            max_connections=upstream.pool.connections,
-            max_keepalive_connections=upstream.pool.connections,
-            keepalive_expiry=min(IDLE_KEPT_S, upstream.pool.max_age_us / 1e6),
-            network_backend=Network(listeners),
-        )
+        self._pool = Links(upstream, listeners)
+        self._closed = False
 
     async def send(self, request: UpstreamRequest) -> UpstreamResponse:
         """Send ``request`` and wait for the final head. Raises ``TransportError``.
@@ -53,9 +46,7 @@ class HttpxTransport:
         A switch of protocols is HTTP/1.1's, so what asks for one goes by that engine, with a pool of its own.
         """
         if request.upgrade:
-            if self._switching is None:
-                self._switching = Http1Transport(self._upstream, listeners=self._listeners)
-            return await self._switching.send(request)
+            return await self._http1().send(request)
         await self._take()
         try:
             answer = await self._send(request)
@@ -64,8 +55,18 @@ class HttpxTransport:
             raise
         return answer
 
+    def _http1(self) -> Http1Transport:
+        """The engine for what HTTP/2 cannot do. It knows no proxy, and nothing goes past one."""
+        if self._upstream.proxy is not None:
+            text = "no switch of protocols through an egress proxy"
+            raise failed(unconnected("egress-proxy", "proxy_configuration_error", text))
+        if self._switching is None:
+            self._switching = Http1Transport(self._upstream, listeners=self._listeners)
+        return self._switching
+
     async def aclose(self) -> None:
         """Close every connection."""
+        self._closed = True
         if self._switching is not None:
             await self._switching.aclose()
         await self._pool.aclose()
@@ -85,7 +86,7 @@ class HttpxTransport:
         try:
             return await self._attempt(request, call)
         except FOREIGN as error:
-            if not _may_resend(request, call, error):
+            if self._closed or not _may_resend(request, call, error):
                 raise call.failure(error) from error
         call = Attempt(self._upstream, started)
         try:
@@ -108,8 +109,12 @@ class HttpxTransport:
         )
         async with asyncio.timeout_at(call.total_at) as call.deadline:
             response = await self._pool.handle_async_request(outgoing)
+        call.answered = True
         limits["read"] = timeouts.idle_us / 1e6
         answer = HttpxAnswer(response, call, self._free)
+        if response.status == 407 and self._upstream.proxy is not None:
+            await answer.discard()
+            raise unpassed("proxy_configuration_error", "it answered 407")
         problem = framing_problem(response)
         if problem is not None:
             await answer.discard()
@@ -194,7 +199,12 @@ async def _unless_answered(body: AsyncIterator[bytes], call: Attempt) -> AsyncIt
 
 
 def _may_resend(request: UpstreamRequest, call: Attempt, error: Exception) -> bool:
-    """RULINGS 16: a reused connection died before the first byte, and the request is safe to repeat."""
+    """RULINGS 16: a reused connection died before the first byte, and the request is safe to repeat.
+
+    Likewise one that the upstream says it has not processed, on whatever connection (RFC 9113 8.7).
+    """
+    if isinstance(error, Broken):
+        return repeatable(request) and (error.unprocessed or (error.lost and call.reused))
     died = isinstance(error, httpcore2.ReadError | httpcore2.WriteError | httpcore2.RemoteProtocolError)
     return died and call.reused and not call.answered and repeatable(request)
 
@@ -217,8 +227,8 @@ def framing_problem(response: httpcore2.Response) -> str | None:
     if len(names) > MOST_FIELDS or sum(len(name) + len(value) + 4 for name, value in response.headers) > LARGEST_HEAD:
         return f"a head of more than {MOST_FIELDS} fields or {LARGEST_HEAD} octets"
     version = response.extensions.get("http_version", b"HTTP/1.1")
-    if version not in (b"HTTP/1.0", b"HTTP/1.1"):
-        return "an HTTP version that is neither 1.0 nor 1.1"
+    if version not in (b"HTTP/1.0", b"HTTP/1.1", b"HTTP/2"):
+        return "an HTTP version that is none of 1.0, 1.1 and 2"
     if not 200 <= response.status <= 599:
         return "a status outside 200-599 where a final one belongs"
     if b"transfer-encoding" in names and b"content-length" in names:

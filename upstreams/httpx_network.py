@@ -14,6 +14,7 @@ import httpcore2
 from policies.errors import Phase
 from policies.model import Upstream
 from upstreams.egress import addresses, refused, too_slow, untrusted
+from upstreams.egress_proxy import failed
 from upstreams.httpx_failures import Unreachable, failure
 from upstreams.transport import TransportError
 
@@ -24,12 +25,13 @@ READ_SIZE = 65_536
 class Attempt:
     """Where one attempt is. ``reused``: no connection was made for it; ``answered``: a byte of the answer came."""
 
-    __slots__ = ("answered", "deadline", "phase", "reused", "sent", "started", "upstream", "wire")
+    __slots__ = ("answered", "deadline", "phase", "proxying", "reused", "sent", "started", "upstream", "wire")
 
     def __init__(self, upstream: Upstream, started: float) -> None:
         self.upstream = upstream
         self.started = started
         self.phase: Phase = "upstream_connect"
+        self.proxying = False  # on the way to the egress proxy, or waiting for what it says
         self.reused = True
         self.sent = False
         self.answered = False
@@ -47,16 +49,19 @@ class Attempt:
             case "connection.connect_tcp.started":
                 self.reused = False
                 self._until(now + timeouts.connect_us / 1e6)
-            case "http11.send_request_headers.started":
+            case "proxy.started" | "proxy.complete":
+                self.proxying = event == "proxy.started"
+            case "http11.send_request_headers.started" | "http2.send_request_headers.started":
                 self.phase, self.sent = "upstream_wait", True
                 self._until(self.total_at)
-            case "http11.receive_response_headers.started":
+            case "http11.receive_response_headers.started" | "http2.receive_response_headers.started":
                 self._until(now + timeouts.first_byte_us / 1e6)
             case _:
                 pass
 
     def failure(self, error: Exception) -> TransportError:
-        return failure(error, phase=self.phase, sent=self.sent, answered=self.answered)
+        found = failure(error, phase=self.phase, sent=self.sent, answered=self.answered)
+        return failed(found) if self.proxying else found
 
     def _until(self, when: float) -> None:
         if self.deadline is not None and not self.deadline.expired():
@@ -67,7 +72,10 @@ ATTEMPT: ContextVar[Attempt] = ContextVar("attempt")
 
 
 class Network(httpcore2.AnyIOBackend):
-    """The network of one upstream: resolves, checks every address, connects to one that passed."""
+    """The network of one upstream: resolves, checks every address, connects to one that passed.
+
+    The addresses checked are those of the host that is connected to, the egress proxy's where there is one.
+    """
 
     def __init__(self, listeners: frozenset[tuple[str, int]]) -> None:
         self._listeners = listeners
@@ -85,7 +93,7 @@ class Network(httpcore2.AnyIOBackend):
             async with asyncio.timeout(timeout):
                 texts = await addresses(host, port, self._listeners)
                 resolved = True
-                return Wire(await self._first(texts, port, socket_options))
+                return await self._first(texts, port, socket_options)
         except TransportError as error:
             raise Unreachable(error) from None
         except TimeoutError:
@@ -104,8 +112,18 @@ class Network(httpcore2.AnyIOBackend):
             raise refused(error) from error
 
 
+async def secured(
+    stream: httpcore2.AsyncNetworkStream, context: ssl.SSLContext, host: str
+) -> httpcore2.AsyncNetworkStream:
+    """``stream`` under TLS with whoever can show a certificate for ``host``. Raises ``Unreachable``."""
+    try:
+        return await stream.start_tls(context, host)
+    except httpcore2.ConnectError as error:
+        raise Unreachable(untrusted(error.__cause__ or error)) from error
+
+
 class Wire(httpcore2.AsyncNetworkStream):
-    """A stream that can look whether the answer already comes while the request body is still being sent."""
+    """A stream of HTTP/1.1 that can look whether the answer comes while the request body is still being sent."""
 
     def __init__(self, inner: httpcore2.AsyncNetworkStream) -> None:
         self._inner = inner
@@ -160,21 +178,6 @@ class Wire(httpcore2.AsyncNetworkStream):
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109  the library's
         ATTEMPT.get().wire = self
         await self.unless_answered(self._inner.write(buffer, timeout))
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109  the library's signature
-    ) -> httpcore2.AsyncNetworkStream:
-        try:
-            return Wire(await self._inner.start_tls(ssl_context, server_hostname, timeout))
-        except httpcore2.ConnectError as error:
-            raise Unreachable(untrusted(error.__cause__ or error)) from error
-        except asyncio.CancelledError:
-            # The library closes the socket on every exception but this one.
-            await asyncio.shield(asyncio.ensure_future(self.aclose()))
-            raise
 
     def get_extra_info(self, info: str) -> Any:
         return True if self.spent and info == "is_readable" else self._inner.get_extra_info(info)

@@ -79,6 +79,7 @@ _ROWS: tuple[tuple[str, str, str], ...] = (
     ("TG215", "inverted-time", "ends before it begins"),
     ("TG216", "jwt-algorithm", "is an algorithm that would let callers sign their own tokens"),
     ("TG217", "store-not-built", "names a store that this version does not have; it has memory:// only"),
+    ("TG218", "engine-without-proxy", "is an egress proxy, which only the engine httpx speaks to"),
     ("TG301", "credit-step", "leaves availability between the target and the first band unpaid or paid twice"),
     ("TG302", "credit-order", "breaks the order of the bands: availability falls, credits rise, the last edge is 0%"),
     ("TG303", "no-calendar", "counts business time without a calendar"),

@@ -5,24 +5,20 @@ Credentials arrive here from secret files; no complaint quotes a header's value.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Mapping
-from ipaddress import ip_address
 from typing import Final
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
+from policies.format.egress_proxies import egress_proxy
+from policies.format.pem import pem_problem
 from policies.format.report import Loc, Place, Report
 from policies.format.units import closest, short
+from policies.format.urls import url_problem
 from policies.model import HeaderPair, Owner, Pool, Timeouts, Tls, Upstream
-from policies.paths import PathError, canonical
 from policies.schema import ProfileRef, TimeoutsForm, UpstreamForm
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
-_NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?")
-_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?\.?")
 OWNED: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         ("connection", "keep-alive", "proxy-connection", "te", "trailer", "upgrade", "proxy-authenticate"),
@@ -44,12 +40,13 @@ def upstream_of(
     headers = header_pairs(form.headers, place, ("headers",), report)
     _check_timeouts(form.timeouts, place, report)
     sound = _check_tls(form, place, report)
+    proxy, proxy_sound = egress_proxy(form, place, report)
     _check_unbuilt(form, place, report)
     throttling = form.throttling.profile if isinstance(form.throttling, ProfileRef) else form.throttling
     if isinstance(throttling, str) and profiles is not None and throttling not in profiles:
         hint = closest(throttling, profiles) or f"built in: {', '.join(sorted(profiles)[:12])}"
         report.add("TG201", place, ("throttling",), f"throttling profile {short(throttling)} is not built in", hint)
-    if url is None or headers is None or not sound:
+    if url is None or headers is None or not (sound and proxy_sound):
         return None
     host = (url.hostname or "").rstrip(".")
     return Upstream(
@@ -68,6 +65,7 @@ def upstream_of(
         pool=Pool(connections=form.pool.connections, wait_us=form.pool.wait, max_age_us=form.pool.max_age),
         tls=Tls(ca=form.tls.ca, cert=form.tls.cert, verify=form.tls.verify),
         engine=form.engine,
+        proxy=proxy,
         throttling=throttling,
         throttled_body=form.throttled_body,
         map_status=form.map_status,
@@ -119,59 +117,6 @@ def _url_of(text: str, place: Place, report: Report) -> SplitResult | None:
     return None
 
 
-def url_problem(text: str) -> tuple[str, str] | None:
-    """Why ``text`` cannot be an upstream's URL, and what was meant; None when it can."""
-    try:
-        url = urlsplit(text)
-        port = url.port
-    except ValueError:
-        return "the URL cannot be read: port or brackets", "ports run from 1 to 65535"
-    if url.scheme not in ("http", "https"):
-        return f"{short(text)} is not an http or https URL", _scheme_hint(text)
-    if "@" in url.netloc:
-        return "a URL must not hold a user or password", "set headers: {authorization: ...} from a secret file"
-    if "?" in text or "#" in text:
-        return "a base URL has no query and no fragment", f"did you mean {short(re.split('[?#]', text)[0])}?"
-    host = url.hostname or ""
-    if not _host_is_sound(host) or port == 0:
-        return f"{short(url.netloc)} is not a host", "write http://host:port/base; non-ASCII hosts in their xn-- form"
-    if _is_link_local(host):
-        hint = "name the host by an address that is not of its own link (RFC 3927)"
-        return f"{short(host)} is link-local, where hosts keep their own metadata", hint
-    return _base_path_problem(url.path)
-
-
-def _scheme_hint(text: str) -> str:
-    if "://" in text:
-        return "write http://... or https://..."
-    host, _, port = text.partition("/")[0].rpartition(":")
-    plain = (port.isdecimal() and port != "443") or (host or port) == "localhost" or port.replace(".", "").isdecimal()
-    return f"did you mean '{'http' if plain else 'https'}://{text}'?"
-
-
-def _base_path_problem(path: str) -> tuple[str, str] | None:
-    """The forwarded target begins with it, so it obeys what is asked of a caller's path (``policies.paths``)."""
-    if not path.isascii():
-        return f"the path {short(path)} is not ASCII", f"did you mean {short(quote(path))}?"
-    if re.search(r"[\x00-\x20\x7f]", path):
-        return f"the path {short(path)} holds a space or control character", "write %20 for a space"
-    try:
-        canonical(path.encode() or b"/")
-    except PathError as error:
-        hint = "no dot segments, backslashes, '//' and broken %-escapes"
-        return f"the path {short(path)} is refused: {error.reason}", hint
-    return None
-
-
-def _is_link_local(host: str) -> bool:
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return bool(address.is_link_local or (mapped and mapped.is_link_local))
-
-
 def _check_tls(form: UpstreamForm, place: Place, report: Report) -> bool:
     """Whether the PEM texts have the right shape; whether they are trusted is the engine's to say."""
     sound = True
@@ -184,30 +129,6 @@ def _check_tls(form: UpstreamForm, place: Place, report: Report) -> bool:
         said = "an http:// upstream has no TLS, so nothing here is used"
         report.add("TG406", place, ("tls",), said, "write https:// in the url, or remove tls", on_key=True)
     return sound
-
-
-def pem_problem(text: str, *, key: bool) -> tuple[str, str] | None:
-    """Why ``text`` is no PEM certificate, with its private key if ``key`` (RFC 7468 sections 2 and 5)."""
-    blocks = _PEM.findall(text)
-    hint = "refer to the file: ${file:NAME}; the text begins with -----BEGIN CERTIFICATE-----"
-    if text.count("-----BEGIN ") != len(blocks):
-        return "a PEM block has no end of the same label", "is the file cut off?"
-    if not any(label == "CERTIFICATE" for label, _ in blocks):
-        return "this holds no PEM certificate", hint
-    if key and not any(label.endswith("PRIVATE KEY") for label, _ in blocks):
-        return "this holds a certificate without its private key", "put the PRIVATE KEY block behind the certificate"
-    for label, body in blocks:
-        if not _is_base64(body, encrypted="Proc-Type:" in body):
-            return f"the {label} block is not Base64 text", "copy the file again, with nothing changed"
-    return None
-
-
-def _is_base64(body: str, *, encrypted: bool) -> bool:
-    octets = "".join((body.partition("\n\n")[2] if encrypted else body).split())
-    try:
-        return bool(base64.b64decode(octets, validate=True))
-    except (binascii.Error, ValueError):
-        return False
 
 
 def _check_unbuilt(form: UpstreamForm, place: Place, report: Report) -> None:
@@ -224,16 +145,6 @@ def _check_unbuilt(form: UpstreamForm, place: Place, report: Report) -> None:
     if form.protect:
         said = "nothing holds calls back to protect this upstream yet"
         report.add("TG404", place, ("protect",), said, "limit it with a route's limits", on_key=True)
-
-
-def _host_is_sound(host: str) -> bool:
-    if ":" in host or _NUMERIC.fullmatch(host):  # resolvers read 0xA9FEA9FE and 2852039166 as addresses
-        try:
-            ip_address(host)
-        except ValueError:
-            return False
-        return True
-    return bool(_HOST.fullmatch(host)) and len(host) <= 253
 
 
 def _check_timeouts(form: TimeoutsForm, place: Place, report: Report) -> None:

@@ -10,6 +10,7 @@ from policies.model import (
     Jwt,
     Key,
     PolicySet,
+    Proxy,
     Route,
     Server,
     StoreChoice,
@@ -28,7 +29,8 @@ def full() -> PolicySet:
     raw = SECRET.encode()
     upstream = Upstream(
         name="crm", scheme="https", host=f"{SECRET}.example.com", port=443, base_path=f"/{SECRET}", vendor="v",
-        headers=((b"authorization", b"Bearer " + raw),), tls=Tls(ca=SECRET, cert=SECRET),
+        headers=((b"authorization", b"Bearer " + raw),), tls=Tls(ca=SECRET, cert=SECRET), engine="httpx",
+        proxy=Proxy(scheme="https", host="proxy.internal", port=3129, authorization=b"Basic " + raw, ca=SECRET),
     )  # fmt: skip
     tenant = Tenant(
         id="acme", tier="basic", keys=(Key(id="k1", digest=raw),), upstream_headers={"crm": ((b"x-token", raw),)}
@@ -57,6 +59,14 @@ def test_no_secret_is_shown_and_all_else_is() -> None:
 def test_fields_that_are_secret_by_nature_need_no_substitution_to_be_hidden() -> None:
     text = json.dumps({key: value for key, value in describe(full()).items() if key != "upstreams"})
     assert SECRET not in text
+
+
+def test_the_credential_for_an_egress_proxy_is_never_shown_and_the_proxy_is() -> None:
+    shown = describe(full())["upstreams"]["crm"]
+    assert shown["proxy"] == {
+        "scheme": "https", "host": "proxy.internal", "port": 3129, "authorization": REDACTED, "ca": REDACTED,
+    }  # fmt: skip
+    assert "s3cret" not in repr(full().upstreams["crm"].proxy)
 
 
 def test_a_number_that_was_substituted_is_hidden_too() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from gateway import metrics
 from gateway.settings import VARIABLES
+from policies.schema import ProxyForm
 
 OPERATING = Path("docs/operating.md").read_text(encoding="utf-8")
 PAGES = [Path("README.md"), *Path("docs").rglob("*.md")]
@@ -33,6 +34,12 @@ def test_every_metric_is_documented_with_its_labels() -> None:
     assert {
         row[0].strip("`"): re.findall(r"`(\w+)`", row[1] if len(row) > 1 else "") for row in rows("Metrics")
     } == expected
+
+
+def test_every_key_of_an_egress_proxy_is_documented() -> None:
+    assert [row[0].strip("`") for row in rows("HTTP/2 and egress proxies")] == [
+        "proxy: URL", *(f"proxy.{name}" for name in ProxyForm.model_fields)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)

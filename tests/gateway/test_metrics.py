@@ -58,12 +58,14 @@ def test_refusals_throttles_and_failures_have_counters_of_their_own() -> None:
     metrics.record(finished(decision=decided(shadow_refused=("writes",))), outcome())
     metrics.record(finished(), outcome(status=429, origin="upstream", upstream_status=429, source="upstream"))
     metrics.record(finished(), outcome(status=502, reason="upstream-connect", upstream_status=None))
+    metrics.record(finished(), outcome(status=502, reason="egress-proxy", upstream_status=None))
     metrics.record(finished(upstream_started_us=None), outcome(status=401, reason="unauthenticated", upstream=None))
     found = samples(metrics.snapshot())
     assert value(found, "gateway_ratelimit_decisions_total", decision="limited", route="crm-read") == 1
     assert value(found, "gateway_ratelimit_decisions_total", decision="shadow_limited", route="crm-read") == 1
     assert value(found, "gateway_upstream_throttled_total", upstream="crm") == 1
     assert value(found, "gateway_upstream_errors_total", upstream="crm", error="upstream-connect") == 1
+    assert value(found, "gateway_upstream_errors_total", upstream="crm", error="egress-proxy") == 1
     assert value(found, "gateway_auth_failures_total", error="unauthenticated") == 1
 
 

@@ -156,6 +156,7 @@ async def test_policy_swapped_between_calls_is_seen_and_never_within_one() -> No
         ({"host": ()}, "bad-request"),
         ({"host": ((b"host", b"a"), (b"host", b"b"))}, "bad-request"),
         ({"host": ((b"host", b""),)}, "bad-request"),
+        ({"version": "2.0"}, "bad-request"),  # h11 takes any digit (RULINGS 20)
         ({"query": "q=\u00e9".encode()}, "bad-request"),
         ({"raw_path": b"/crm/%2e%2e/x"}, "bad-path"),
         ({"raw_path": b"/crm/a%2fb"}, "bad-path"),

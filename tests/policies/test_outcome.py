@@ -18,6 +18,7 @@ REASONS = {
     "quota_exceeded": "rate-limited", "rate_limited": "rate-limited", "upstream_connect": "upstream-connect",
     "upstream_timeout": "upstream-timeout", "body_too_large": "body-too-large", "shed": "shed",
     "store_down": "store-unavailable", "own_deadline": "internal",
+    "egress_proxy": "egress-proxy", "egress_proxy_slow": "egress-proxy-timeout",
 }  # fmt: skip
 
 
@@ -42,3 +43,10 @@ def test_a_request_falls_under_the_first_rule_that_matches(case: dict[str, Any])
 
 def test_the_vectors_hold_classify_cases() -> None:
     assert len(CASES) >= 17
+
+
+@pytest.mark.parametrize("reason", ["egress_proxy", "egress_proxy_slow"])
+@pytest.mark.parametrize("owner", ["third_party", "customer", "managed"])
+def test_our_own_egress_proxy_never_counts_against_the_owner_of_the_upstream(reason: str, owner: str) -> None:
+    given = {"origin": "gateway", "reason": reason, "status": 502, "phase": "upstream_connect"}
+    assert classify(outcome({**given, "upstream_owner": owner})) == ("bad", "gateway")

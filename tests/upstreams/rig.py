@@ -72,11 +72,13 @@ def plan_for(origin: Upstream, *, strip: str | None = None, headers: tuple[tuple
 class Front:
     """The layers before the forwarder, as far as it needs them; keeps what each request has learned."""
 
-    def __init__(self, plan: Plan, *, instance: str = "test", trusted: bool = False) -> None:
+    def __init__(
+        self, plan: Plan, *, instance: str = "test", trusted: bool = False, engine: Any = Http1Transport
+    ) -> None:
         self.plan = plan
         self.trusted = trusted
         self.policy = PolicySet(version="0", auth=Auth(), server=Server())
-        self.transports = Transports(Http1Transport)
+        self.transports = Transports(engine)
         self.clock = SystemClock()
         self.forwarder = Forwarder(self.transports, clock=self.clock, instance=instance)
         self.exchanges: list[Exchange] = []

@@ -8,7 +8,9 @@ import pytest
 
 from policies.errors import GatewayError
 from policies.plan import Onward
+from upstreams import hop
 from upstreams.hop import (
+    NAMES_KEPT,
     UNKNOWN_WAIT_S,
     forwarded_element,
     inbound_response,
@@ -245,3 +247,31 @@ def test_via_is_appended_to_the_answer() -> None:
 def test_retry_after_is_an_integer_or_absent(status: int, stated: list[bytes], emitted: list[bytes]) -> None:
     passed = inbound_response(status, [(b"retry-after", text) for text in stated], b"1.1 g", wall_us)
     assert value(passed, b"retry-after") == emitted
+
+
+def test_what_was_learned_about_a_name_changes_nothing_it_says_later() -> None:
+    lines = [(b"x-sometimes", b"1"), (b"x-always", b"2")]
+    assert crossed(lines) == crossed(lines) == lines
+    assert crossed([*lines, (b"connection", b"x-sometimes")]) == [(b"x-always", b"2")]
+    assert crossed(lines) == lines
+    back = inbound_response(200, [*lines, (b"connection", b"x-sometimes")], b"1.1 g", wall_us)
+    assert back == [(b"x-always", b"2"), (b"via", b"1.1 g")]
+    for _ in range(2):
+        assert inbound_response(200, lines, b"1.1 g", wall_us) == [*lines, (b"via", b"1.1 g")]
+
+
+def test_names_without_end_are_not_kept() -> None:
+    for number in range(2 * NAMES_KEPT):
+        name = b"x-%d" % number
+        assert crossed([(name, b"1")]) == [(name, b"1")]
+        assert (name, b"1") in inbound_response(200, [(name, b"1")], b"1.1 g", wall_us)
+    assert max(len(hop._ordinary), len(hop._ordinary_answer)) <= NAMES_KEPT
+    crossed([(b"x" * 100, b"1")])
+    assert b"x" * 100 not in hop._ordinary
+
+
+@pytest.mark.parametrize("status", [200, 301])
+def test_a_length_comes_back_whether_its_name_was_seen_before_or_not(status: int) -> None:
+    hop._ordinary_answer.clear()
+    for _ in range(2):
+        assert (b"content-length", b"5") in inbound_response(status, [(b"content-length", b"5")], b"1.1 g", wall_us)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import pytest
 
 from policies.errors import GatewayError
-from policies.model import Pool, Timeouts, Tls
+from policies.model import Pool, Proxy, Timeouts, Tls
 from tests.upstreams.conformance.engines import ENGINES
 from tests.upstreams.rig import MS, upstream
 from tests.upstreams.test_httpx_engine import CA, tls_server
@@ -120,3 +121,16 @@ def test_what_belongs_to_the_other_hop_stays_there() -> None:
     own = [(b"sec-websocket-accept", b"x"), (b"content-length", b"0"), (b"sec-websocket-version", b"13")]
     passed = [(b"sec-websocket-protocol", b"a"), (b"set-cookie", b"1"), (b"content-type", b"x")]
     assert granted([*own, *passed]) == passed
+
+
+async def test_nothing_goes_past_an_egress_proxy() -> None:
+    origin = Origin(mirror)
+    server = await asyncio.start_server(origin.serve, "127.0.0.1", 0)
+    there = upstream(server.sockets[0].getsockname()[1])
+    transport = ENGINES["httpx"](replace(there, proxy=Proxy(scheme="http", host="127.0.0.1", port=1)))
+    with pytest.raises(TransportError) as refused:
+        await transport.send(wanted())
+    assert (refused.value.code, refused.value.proxy_error) == ("egress-proxy", "proxy_configuration_error")
+    assert origin.heads == []
+    await transport.aclose()
+    server.close()

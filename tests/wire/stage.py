@@ -32,7 +32,7 @@ from gateway.stores.memory import MemoryStore
 from gateway.telemetry import NoSpans
 from gateway.worker import ENGINES
 from policies.exchange import Exchange, Outcome
-from policies.sla.outcome import Class, classify
+from policies.sla.outcome import classify
 from policies.snapshot import Snapshot
 from tests.upstreams.conformance.origin import Origin, turns
 from tests.wire.caller import Caller, Hearing, calling, message
@@ -95,7 +95,6 @@ class Ending:
     @staticmethod
     def of(exchange: Exchange, outcome: Outcome) -> Ending:
         line = record_of(exchange, outcome, "")
-        judged: Class = classify(outcome)
         assert (line["status"], line["origin"], line["error"]) == (outcome.status, outcome.origin, outcome.reason)
         assert line["upstream_status"] == outcome.upstream_status
         assert line.get("truncated_by") == outcome.truncated_by
@@ -109,7 +108,7 @@ class Ending:
             owner=outcome.owner,
             upstream_status=outcome.upstream_status,
             word=line["outcome"],
-            sla=(judged.verdict, judged.cause),
+            sla=classify(outcome),
         )
 
 

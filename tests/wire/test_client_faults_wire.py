@@ -250,6 +250,7 @@ MALFORMED = (
     Malformed(name="a-coding-in-http-1.0", sent=get(CODED, version=b"1.0") + b"0\r\n\r\n", ours=UVICORN),
     Malformed(name="a-space-before-the-colon", sent=get(b"x : a")),
     Malformed(name="a-nul-in-a-value", sent=get(b"x: a\x00b")),
+    Malformed(name="http-2.0-in-a-request-line", sent=get(version=b"2.0"), ours=UVICORN),
     Malformed(name="http-0.9", sent=b"GET %b\r\n\r\n"),
     Malformed(name="a-tls-hello", sent=b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03%b\r\n\r\n"),
     # hyper bounds the number of fields, h11 only their size; what passes both goes on.
