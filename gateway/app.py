@@ -12,6 +12,7 @@ from middleware.outcomes import Outcomes
 from middleware.problems import Problems
 from middleware.telemetry import Spans, Telemetry
 from middleware.tenancy import Tenancy
+from middleware.websocket import WebSockets
 from policies.ports import AdmissionStore, Authenticator, Clock, OutcomeLog, PolicySource
 from upstreams.forward import Forwarder
 from upstreams.pool import TransportLookup
@@ -36,15 +37,20 @@ def create_app(
     tenancy = Tenancy(admission, source=source, authenticator=authenticator, clock=clock, pages=Pages(store=store))
     problems = Problems(tenancy)
     outcomes = Outcomes(CrossOrigin(problems, source=source), clock=clock, sinks=sinks)
-    return _answering_lifespan(Telemetry(outcomes, clock=clock, spans=spans))
+    return _dispatched(Telemetry(outcomes, clock=clock, spans=spans))
 
 
-def _answering_lifespan(app: App) -> App:
-    """``app`` for requests; the lifespan protocol is answered here, what it would start is the worker's."""
+def _dispatched(app: App) -> App:
+    """``app`` for requests, and for WebSockets as it sees them; the lifespan protocol, whose work is the worker's,
+    is answered here."""
+    sockets = WebSockets(app)
 
     async def served(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
-        if scope["type"] != "lifespan":
+        if scope["type"] == "http":
             await app(scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            await sockets(scope, receive, send)
             return
         while (await receive())["type"] != "lifespan.shutdown":
             await send({"type": "lifespan.startup.complete"})

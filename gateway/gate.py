@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from policies.exchange import SCOPE_KEY, Exchange
+from policies.websocket import CLOSING_KEY, Closing
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -22,7 +23,8 @@ CLOSE = (b"connection", b"close")
 
 class Gate:
     """``started`` is set once the application has started; ``draining`` makes every answer the connection's last;
-    ``cutting`` says that cancelled requests are expected.
+    ``cutting`` says that cancelled requests are expected; ``closing`` ends the open WebSockets,
+    and ``socketless`` is set while there are none.
 
     RFC 9112 9.6: a server that is going away says ``connection: close`` on its last answer, so that no
     client sends the next request into a connection that is being closed.
@@ -31,8 +33,12 @@ class Gate:
     def __init__(self, app: App) -> None:
         self._app = app
         self.in_flight = 0
+        self._sockets = 0  # of those, WebSockets
+        self.socketless = asyncio.Event()
+        self.socketless.set()
         self.draining = False
         self.cutting = False
+        self.closing = Closing()
         self.started = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,7 +47,10 @@ class Gate:
             return
         self.in_flight += 1
         try:
-            await self._app(scope, receive, self._closing(send) if scope["type"] == "http" else send)
+            if scope["type"] == "http":
+                await self._app(scope, receive, self._closing(send))
+            else:
+                await self._socket(scope, receive, send)
         except asyncio.CancelledError:
             if not self.cutting:
                 raise  # else the server would log a traceback for each request that the drain cut off
@@ -51,6 +60,17 @@ class Gate:
         exchange: Exchange | None = scope.get(SCOPE_KEY)
         if exchange is not None and exchange.client_gone and not exchange.head_sent:
             await _answer_nobody(send)
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[CLOSING_KEY] = self.closing
+        self._sockets += 1
+        self.socketless.clear()
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._sockets -= 1
+            if not self._sockets:
+                self.socketless.set()
 
     def _watching(self, send: Send) -> Send:
         async def watched(message: Message) -> None:

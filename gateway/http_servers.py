@@ -13,6 +13,8 @@ import socket
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+from policies.websocket import LARGEST_MESSAGE
+
 BACKLOG = 2_048
 CONNECTIONS = 16_384
 """Connections a worker holds at the same time; more wait in the listener's queue."""
@@ -22,6 +24,14 @@ a single read may bring some more. granian reads bodies in pieces of this size, 
 IDLE_S = 75
 """How long a connection may wait for its next request: longer than load balancers keep one (60 s), which would
 otherwise send a request into a connection that is just being closed. granian counts it until the head's end."""
+
+
+PONG_S = 60.0
+"""How long a caller of a WebSocket may take to answer uvicorn's ping, which waits behind whatever it still reads."""
+PROBE_AFTER_S = 60
+PROBES = 4
+PROBE_EVERY_S = 15
+"""A silent caller is probed by TCP itself: one that has vanished gives its slots back after two minutes."""
 
 
 class HttpServer(Protocol):
@@ -65,7 +75,7 @@ class _Granian:
             port=port,
             interface=Interfaces.ASGI,
             http=HTTPModes.http1,
-            websockets=False,
+            websockets=True,
             backlog=BACKLOG,
             backpressure=CONNECTIONS,
             http1_settings=HTTP1Settings(header_read_timeout=IDLE_S * 1_000, max_buffer_size=LARGEST_HEAD),
@@ -112,7 +122,10 @@ class _Uvicorn:
             date_header=False,
             log_config=None,
             log_level="warning",
-            ws="none",
+            ws="websockets-sansio",
+            ws_max_size=LARGEST_MESSAGE,
+            ws_per_message_deflate=False,  # the other server has none, and content passes as it is
+            ws_ping_timeout=PONG_S,
             http="h11",  # the other one parses all that a connection pipelines at once, and bounds no head
             h11_max_incomplete_event_size=LARGEST_HEAD,
             timeout_keep_alive=IDLE_S,
@@ -150,4 +163,13 @@ def adopt(descriptor: int) -> socket.socket:
     os.set_inheritable(descriptor, False)
     listener = socket.socket(fileno=descriptor)
     listener.setblocking(False)
+    probing(listener)
     return listener
+
+
+def probing(listener: socket.socket) -> None:
+    """Every connection accepted from ``listener`` inherits these on Linux (tcp(7))."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", PROBE_AFTER_S), ("TCP_KEEPINTVL", PROBE_EVERY_S), ("TCP_KEEPCNT", PROBES)):
+        if hasattr(socket, option):
+            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

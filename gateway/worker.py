@@ -55,6 +55,9 @@ REPORT_S = 1.0
 CUT_S = 1.0
 """How long cancelled requests get to release what they hold and to write their line."""
 
+SOCKETS_S = 3.0
+"""How long the close frames of WebSockets may hold up the end of the listener; most take milliseconds."""
+
 CHORE = "tiergate-chore"
 
 ENGINES: Mapping[str, Callable[..., Transport]] = {"http1": Http1Transport, "httpx": HttpxTransport}
@@ -197,18 +200,35 @@ class Worker:
         await self._channel.send(self._state())
 
     async def _drained(self, serving: asyncio.Task[None]) -> None:
-        """RULINGS 19: unready, ``delay``, stop accepting, requests in flight end, at most ``timeout``."""
+        """RULINGS 19: unready, ``delay``, stop accepting, requests in flight end, at most ``timeout``.
+
+        A WebSocket is told at once, because it would never end; an event stream has until the timeout.
+        """
         await self._channel.send(self._state())
         await _sleep_unless(self._drain.delay_us, self._hurried)
+        forced, ended = asyncio.create_task(self._overdue()), asyncio.create_task(self._ended(serving))
+        await self._sockets_closed(forced)
         self._server.stop()
-        forced = asyncio.create_task(self._overdue())
-        await asyncio.wait((serving, forced), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((ended, forced), return_when=asyncio.FIRST_COMPLETED)
         forced.cancel()
-        self._permanent.add(forced)
-        if not serving.done():
+        ended.cancel()
+        self._permanent |= {forced, ended}
+        if not serving.done() or self._gate.in_flight:
             await self._cut(serving)
         with contextlib.suppress(Exception):
             await asyncio.wait_for(self._parts.aclose(), CUT_S * 5)
+
+    async def _sockets_closed(self, forced: asyncio.Task[None]) -> None:
+        """Close every WebSocket, before a server that stops does so in its own way: granian drops them."""
+        self._gate.closing.begin()
+        closed = asyncio.create_task(self._gate.socketless.wait())
+        await asyncio.wait((closed, forced), timeout=SOCKETS_S, return_when=asyncio.FIRST_COMPLETED)
+        closed.cancel()
+
+    async def _ended(self, serving: asyncio.Task[None]) -> None:
+        """The server has, and every call: granian does not wait for WebSockets."""
+        await asyncio.wait((serving,))
+        await self._gate.socketless.wait()
 
     def _hurried(self) -> bool:
         return self._drain.timeout_us == 0

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from middleware.address import TrustedProxies, parsed, partition
 from middleware.cors import preflight, wanted_method
 from middleware.failures import Failures
+from middleware.websocket import foreign
 from policies.credential import NOTHING, CredentialFields, Presented, holds_ours
 from policies.errors import GatewayError
 from policies.exchange import SCOPE_KEY, Exchange
 from policies.model import ANONYMOUS, Route, Tenant
 from policies.paths import HTTP_1_0, PathError, canonical, framing_problem, host_problem, query_problem
 from policies.ports import ANONYMOUS_ACCOUNT
+from policies.websocket import SOCKET_KEY
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -37,7 +39,6 @@ CLOSE = (b"connection", b"close")
 Headers = list[tuple[bytes, bytes]]
 
 FRAMING = frozenset({b"content-length", b"transfer-encoding"})
-TRY_AGAIN_LATER = 1013
 PLACES_KEPT = 10_000
 """Pairs of method and raw path whose meaning is remembered under one policy."""
 PLACE_SIZE = 256
@@ -71,7 +72,7 @@ class Tenancy:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._foreign(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         exchange: Exchange = scope[SCOPE_KEY]
         snapshot = exchange.snapshot = self._source.current
@@ -102,15 +103,11 @@ class Tenancy:
         if internal and self._pages is not None:
             await self._pages(scope, receive, send)
             return
-        _plan(exchange, snapshot, _taken(exchange, place))
+        route = _taken(exchange, place)
+        if route.cors is not None and SOCKET_KEY in scope and foreign(route.cors, headers):
+            raise GatewayError("forbidden-origin")
+        _plan(exchange, snapshot, route)
         await self.app(scope, receive, send)
-
-    async def _foreign(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Lifespan goes through; a WebSocket would go through without a tenant, so it is refused (RFC 6455 7.4)."""
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": TRY_AGAIN_LATER})
-        else:
-            await self.app(scope, receive, send)
 
     async def _identify(self, exchange: Exchange, snapshot: Snapshot, rules: _Rules, presented: Presented) -> None:
         exchange.phase = "auth"

@@ -56,6 +56,7 @@ ERRORS: Mapping[str, ErrorType] = {row.code: row for row in (
     _row("bad-path", 400, "The path is ambiguous", "client_error", "http_request_error"),
     _row("unauthenticated", 401, "No valid credential", "client_error", "http_request_error"),
     _row("forbidden-tier", 403, "The tier has no access to this route", "client_error", "http_request_denied"),
+    _row("forbidden-origin", 403, "The route has no WebSocket for this origin", "client_error", "http_request_denied"),
     _row("cost-exceeds-limit", 403, "The call costs more than a limit can hold", "client_error", "http_request_denied"),
     _row("no-route", 404, "No route matches", "client_error", "http_request_error"),
     _row("method-not-allowed", 405, "The route does not take this method", "client_error", "http_request_error"),

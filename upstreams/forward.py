@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from policies.errors import GatewayError
 from policies.exchange import SCOPE_KEY, Exchange
@@ -19,10 +19,20 @@ from policies.model import Upstream
 from policies.paths import framing_problem
 from policies.plan import Onward, Plan
 from policies.ports import Clock
+from policies.websocket import CLOSING_KEY, SOCKET_KEY, Closing
 from upstreams.hop import Introduction, inbound_response, introduction, max_forwards, outbound_request
 from upstreams.pool import Borrowed, TransportLookup
-from upstreams.transport import Headers, Transport, TransportError, UpstreamRequest, UpstreamResponse
+from upstreams.transport import (
+    Headers,
+    Switched,
+    Transport,
+    TransportError,
+    UpstreamRequest,
+    UpstreamResponse,
+    endless,
+)
 from upstreams.watch import Watches
+from upstreams.websocket import Handshake, Tunnel, asking, granted, not_granted
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -57,10 +67,6 @@ class Forwarder:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises ``GatewayError``. Returns without an answer when the caller is gone (``exchange.client_gone``)."""
-        if scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1003, "reason": "not forwarded"})
-            return
         exchange: Exchange = scope[SCOPE_KEY]
         plan = exchange.plan
         if plan is None:
@@ -70,6 +76,8 @@ class Forwarder:
             return
         call = _Call(exchange, receive, send, self._clock)
         request = self._request(scope, exchange, plan, call)
+        if SOCKET_KEY in scope:
+            call.socket = asking(request), scope.get(CLOSING_KEY) or Closing()
         exchange.upstream_name, exchange.upstream_host = plan.upstream.name, plan.upstream.host
         exchange.upstream_started_us = call.began_us
         exchange.phase = "upstream_connect"
@@ -128,11 +136,12 @@ class Forwarder:
 
 
 class _Call:
-    """One call in flight: the state that its body, its answer and its watch share."""
+    """One call in flight: the state that its body, its answer and its watch share. ``socket`` where it asks for one."""
 
+    socket: tuple[Handshake, Closing]
     __slots__ = (
         "_clock", "_receive", "_receiving_since_us", "_send", "_sending_since_us", "_stalled", "_task", "_waited_us",
-        "_watcher", "began_us", "exchange", "finishing", "length", "started", "uploaded",
+        "_watcher", "began_us", "exchange", "finishing", "length", "socket", "started", "uploaded",
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange, receive: Receive, send: Send, clock: Clock) -> None:
@@ -158,7 +167,10 @@ class _Call:
             answer = await transport.send(request)
             content = answer.content
             if content is None:
-                await self._stream(answer, via, request.method)
+                if answer.status == 101:  # no engine lets one pass that was not asked for
+                    await self._tunnel(cast(Switched, answer), via, *self.socket)
+                else:
+                    await self._stream(answer, via, request.method)
                 return
             # It is here as a whole, and its connection may already carry another call.
             headers = self._head(answer, via)
@@ -228,6 +240,24 @@ class _Call:
     async def _stream(self, answer: UpstreamResponse, via: bytes, method: bytes) -> None:
         try:
             await self._pass_on(answer, self._head(answer, via), method)
+        except asyncio.CancelledError:
+            if self.exchange.client_gone and self.started and endless(answer.headers):
+                await self._part(b"", more=False)  # a stream is judged by its head (spec sla.md T1): leaving ends it
+            raise
+        finally:
+            await answer.aclose()
+
+    async def _tunnel(self, answer: Switched, via: bytes, handshake: Handshake, closing: Closing) -> None:
+        """``upstreams.websocket`` from here on, which alone may ``receive`` now: no watch listens any more."""
+        self.uploaded = False
+        self.stop_watching()
+        try:
+            fault = handshake.fault(answer.headers)
+            if fault is not None:
+                raise not_granted(fault)
+            headers = granted(self._head(answer, via))
+            await self._start({"type": "http.response.start", "status": 101, "headers": headers})
+            await Tunnel(answer, self._receive, self._send, exchange=self.exchange, closing=closing).run()
         finally:
             await answer.aclose()
 

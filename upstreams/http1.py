@@ -68,12 +68,12 @@ class Http1Transport:
         total_at = now + self._total_s
         connection = self._ready(now) or await self._slot()
         try:
-            return await self._call(connection, request.method, head, upload, total_at)
+            return await self._call(connection, request, head, upload, total_at)
         except TransportError as error:
             stale = connection.used and not connection.heard and error.proxy_error == "connection_terminated"
             if self._closed or not (stale and repeatable(request)):
                 raise
-        return await self._call(await self._fresh(), request.method, head, upload, total_at)
+        return await self._call(await self._fresh(), request, head, upload, total_at)
 
     async def aclose(self) -> None:
         """Close every connection, whatever still uses it."""
@@ -90,11 +90,12 @@ class Http1Transport:
         await asyncio.sleep(0)  # lets the loop drop the sockets
 
     async def _call(
-        self, connection: Connection, method: bytes, head: bytes, upload: _Upload, total_at: float
+        self, connection: Connection, request: UpstreamRequest, head: bytes, upload: _Upload, total_at: float
     ) -> Answer:
         """One attempt on ``connection``: returns with the final head, or ends the connection."""
         self._sweep_soon()
-        answer = connection.begin(method, head + upload.first, upload.whole, self._deadlines, total_at)
+        answer = connection.begin(request.method, head + upload.first, upload.whole, self._deadlines, total_at)
+        connection.upgrade = request.upgrade
         try:
             if upload.whole:
                 await answer.head

@@ -57,6 +57,10 @@ class Answer:
                 return
             await self._arrival()
 
+    async def write(self, data: bytes) -> None:
+        """``transport.Switched.write``."""
+        await self._connection.send(data)
+
     def abandon(self) -> None:
         """Nobody waits for the head any more."""
         if not self.head.cancel() and not self.head.cancelled():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httptools
@@ -18,7 +18,7 @@ import httptools
 from policies.errors import Phase
 from upstreams.egress import untrusted
 from upstreams.http1_answer import Answer
-from upstreams.transport import Headers, TransportError
+from upstreams.transport import Headers, TransportError, endless
 
 LARGEST_HEAD = 65_536
 MOST_FIELDS = 100
@@ -48,7 +48,8 @@ class Connection(asyncio.Protocol):
     """One connection and the call on it. ``expires`` is the deadline that the pool's sweep enforces.
 
     ``freed`` is called when an answer is whole and the connection can carry another call, ``lost`` once when
-    it cannot any more. ``heard``: a byte of the answer to the call under way has come.
+    it cannot any more. ``heard``: a byte of the answer to the call under way has come. ``upgrade``: the call asks
+    for another protocol, and once the answer is 101 every octet behind it is the caller's.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Connection(asyncio.Protocol):
         self.used = False
         self.heard = False
         self.closed = False
+        self.upgrade = self._switched = False
         self._ended: TransportError | None = None
         self._phase: Phase = "upstream_wait"
 
@@ -172,6 +174,9 @@ class Connection(asyncio.Protocol):
             else:
                 self._read_head(answer, data)
         except (_Fault, httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if self._switched and isinstance(error, httptools.HttpParserUpgrade):
+                self._switch(answer, data[error.args[0] :])
+                return
             if not answer.complete:
                 self.fail(self._error("upstream-protocol", "http_protocol_error", str(error.__context__ or error)))
                 return
@@ -239,7 +244,7 @@ class Connection(asyncio.Protocol):
         if len(self._headers) > MOST_FIELDS:
             raise _Fault(f"more than {MOST_FIELDS} header fields")
         if 100 <= status < 200:
-            self._interrupt(status)
+            self._interrupt(status, answer if self.upgrade and version == "1.1" else None)
             return
         if not 200 <= status <= 599:
             raise _Fault("a status outside 100-599")
@@ -302,22 +307,40 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data[room:])
 
     def _read_body(self, answer: Answer, data: bytes) -> None:
+        if self._switched:
+            answer.add(data)
+            return
         self._silence += len(data)
         self._parser.feed_data(data)
         if self._chunked and self._silence > LARGEST_SILENCE and not answer.complete:
             raise _Fault("chunk extensions or trailers without an end")
 
-    def _interrupt(self, status: int) -> None:
-        """An interim answer: not passed on (P-20); their number is bounded by the size of all heads together."""
-        if status == 101:
-            raise _Fault("a switch of protocols that nobody asked for")
+    def _interrupt(self, status: int, asked: Answer | None) -> None:
+        """An interim answer: not passed on (P-20); their number is bounded by the size of all heads together.
+
+        A 101 to a call that ``asked`` for it is final, and no message of this protocol follows.
+        """
         self._interim = True
+        if status == 101:
+            if asked is None:
+                raise _Fault("a switch of protocols that nobody asked for")
+            asked.status, asked.headers = status, self._headers
+            self._phase, self._switched = "upstream_body", True
         self._sized = self._chunked = self._closing = False
+
+    def _switch(self, answer: Answer, data: bytes) -> None:
+        """Another protocol begins with ``data``; silence and its end are the caller's to judge from here on."""
+        self._until_close = True
+        self._total_at = self.expires = NEVER
+        self._deadlines = replace(self._deadlines, idle=NEVER)
+        if data:
+            answer.add(data)
+        self._go_on(answer)
 
     def _go_on(self, answer: Answer) -> None:
         """The head is here and the content still coming."""
         if not answer.head.done():
-            if _endless(answer.headers):
+            if endless(answer.headers):
                 self._total_at = NEVER
             answer.begin()
         if not answer.awaited:  # else the wait goes on: framing alone is no progress
@@ -369,8 +392,3 @@ class Connection(asyncio.Protocol):
 
     def _error(self, code: str, word: str, text: str) -> TransportError:
         return TransportError(code, proxy_error=word, phase=self._phase, sent=True, text=text)
-
-
-def _endless(headers: Headers) -> bool:
-    """Event streams have no total deadline (RULINGS 18)."""
-    return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers)

@@ -18,12 +18,14 @@ from typing import Any
 import httpcore2
 
 from policies.model import Upstream
-from upstreams.egress_proxy import unpassed
+from upstreams.egress import unconnected
+from upstreams.egress_proxy import failed, unpassed
+from upstreams.http1 import Http1Transport
 from upstreams.http1_connection import LARGEST_HEAD, MOST_FIELDS
 from upstreams.httpx_failures import FOREIGN, Broken
 from upstreams.httpx_links import Links
 from upstreams.httpx_network import ATTEMPT, Attempt
-from upstreams.transport import Headers, TransportError, UpstreamRequest, repeatable
+from upstreams.transport import Headers, TransportError, UpstreamRequest, UpstreamResponse, endless, repeatable
 
 
 class HttpxTransport:
@@ -31,13 +33,20 @@ class HttpxTransport:
 
     def __init__(self, upstream: Upstream, *, listeners: frozenset[tuple[str, int]] = frozenset()) -> None:
         self._upstream = upstream
+        self._listeners = listeners
+        self._switching: Http1Transport | None = None
         self._free = asyncio.Semaphore(upstream.pool.connections)
         self._host = upstream.host.encode("idna" if not upstream.host.isascii() else "ascii")
         self._pool = Links(upstream, listeners)
         self._closed = False
 
-    async def send(self, request: UpstreamRequest) -> HttpxAnswer:
-        """Send ``request`` and wait for the final head. Raises ``TransportError``."""
+    async def send(self, request: UpstreamRequest) -> UpstreamResponse:
+        """Send ``request`` and wait for the final head. Raises ``TransportError``.
+
+        A switch of protocols is HTTP/1.1's, so what asks for one goes by that engine, with a pool of its own.
+        """
+        if request.upgrade:
+            return await self._http1().send(request)
         await self._take()
         try:
             answer = await self._send(request)
@@ -46,9 +55,20 @@ class HttpxTransport:
             raise
         return answer
 
+    def _http1(self) -> Http1Transport:
+        """The engine for what HTTP/2 cannot do. It knows no proxy, and nothing goes past one."""
+        if self._upstream.proxy is not None:
+            text = "no switch of protocols through an egress proxy"
+            raise failed(unconnected("egress-proxy", "proxy_configuration_error", text))
+        if self._switching is None:
+            self._switching = Http1Transport(self._upstream, listeners=self._listeners)
+        return self._switching
+
     async def aclose(self) -> None:
         """Close every connection."""
         self._closed = True
+        if self._switching is not None:
+            await self._switching.aclose()
         await self._pool.aclose()
 
     async def _take(self) -> None:
@@ -121,10 +141,7 @@ class HttpxAnswer:
     async def body(self) -> AsyncIterator[bytes]:
         """The content, still encoded. Raises ``TransportError`` when it is cut short or too slow."""
         self._chunks = self._response.stream.__aiter__()  # type: ignore[union-attr]
-        endless = any(
-            name == b"content-type" and value.startswith(b"text/event-stream") for name, value in self.headers
-        )
-        until = None if endless else self._call.total_at
+        until = None if endless(self.headers) else self._call.total_at
         try:
             while True:
                 async with asyncio.timeout_at(until):

@@ -22,7 +22,7 @@ class UpstreamRequest:
     """``target`` is the origin-form request target; ``body`` None means no body.
 
     ``headers`` are complete but for the framing, which the engine owns: ``content_length`` None with a
-    body means chunked.
+    body means chunked. ``upgrade``: a 101 is a possible answer, and ``headers`` ask for it.
     """
 
     method: bytes
@@ -30,12 +30,18 @@ class UpstreamRequest:
     headers: Headers
     body: AsyncIterator[bytes] | None = None
     content_length: int | None = None
+    upgrade: bool = False
 
 
 def repeatable(request: UpstreamRequest) -> bool:
     """Whether ``request`` may go out again when its connection died unanswered (RULINGS 16): never a keyed one."""
     keyed = any(name == b"idempotency-key" for name, _ in request.headers)
     return request.body is None and request.method in SAFE_TO_REPEAT and not keyed
+
+
+def endless(headers: Headers) -> bool:
+    """Whether this is the head of an event stream, which has no total deadline (RULINGS 18)."""
+    return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers)
 
 
 class UpstreamResponse(Protocol):
@@ -54,6 +60,16 @@ class UpstreamResponse(Protocol):
 
     async def aclose(self) -> None:
         """Give the connection back or close it. Idempotent."""
+
+
+class Switched(UpstreamResponse, Protocol):
+    """A 101: ``body`` is what the upstream sends in the new protocol, without a deadline of the engine's.
+
+    The connection is the caller's alone until ``aclose``; it counts as one of the upstream's all the while.
+    """
+
+    async def write(self, data: bytes) -> None:
+        """Send ``data`` at the upstream's pace, within the write deadline; one at a time. ``body`` tells of failure."""
 
 
 class Transport(Protocol):

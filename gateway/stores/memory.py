@@ -106,7 +106,8 @@ class MemoryStore:
     async def _tick(self) -> None:
         while not self._closing.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), WRITE_BEHIND_S)
+                async with asyncio.timeout(WRITE_BEHIND_S):  # no task, which a cut-off would take for a request's
+                    await self._closing.wait()
             self._sweep()
             await self._write()
         await self._write()

@@ -12,6 +12,7 @@ from typing import Any
 from gateway.app import create_app
 from gateway.clock import SystemClock
 from gateway.credentials import Credentials
+from gateway.gate import Gate
 from gateway.ledger import MinuteCounters
 from gateway.mock_upstream import MockUpstream
 from gateway.policy_files import load
@@ -105,6 +106,7 @@ class Gateway:
     store: MemoryStore
     counters: MinuteCounters
     recorder: Recorder
+    gate: Gate
 
     async def call(self, method: str, target: str, *headers: str, body: bytes = b"", key: str | None = None) -> Answer:
         """One call on its own connection."""
@@ -138,13 +140,13 @@ async def gateway(
         transports = Transports(Http1Transport)
         counters, recorder = MinuteCounters(), Recorder()
         authenticator = Credentials(clock=clock)
-        app = create_app(
+        gate = Gate(create_app(
             source=source, store=store, clock=clock, transports=transports, authenticator=authenticator,
             sinks=(recorder, counters), spans=spans or NoSpans(), instance="test",
-        )  # fmt: skip
+        ))  # fmt: skip
         try:
-            async with serve_app(app, server) as port:
-                yield Gateway(port, origin, source, store, counters, recorder)
+            async with serve_app(gate, server) as port:
+                yield Gateway(port, origin, source, store, counters, recorder, gate)
         finally:
             await transports.aclose()
             await store.aclose()

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.gate import Gate
 from policies.exchange import SCOPE_KEY, Exchange
+from policies.websocket import CLOSING_KEY, Closing
 
 pytestmark = pytest.mark.anyio
 
@@ -69,6 +70,36 @@ async def test_calls_in_flight_are_counted_and_a_failing_or_cancelled_one_is_not
     with pytest.raises(RuntimeError):
         await call(gate, "websocket")
     assert gate.in_flight == 0
+
+
+async def test_websockets_are_told_when_they_are_to_end_and_the_gate_knows_when_none_is_left() -> None:
+    told, finish = asyncio.Event(), asyncio.Event()
+
+    async def socket(scope: Any, receive: Any, send: Any) -> None:
+        scope[CLOSING_KEY].join(told.set)
+        await finish.wait()
+
+    gate = Gate(socket)
+    task = asyncio.create_task(call(gate, "websocket"))
+    await asyncio.sleep(0)
+    assert not gate.socketless.is_set()
+    gate.closing.begin()
+    assert told.is_set()
+    finish.set()
+    await task
+    assert gate.socketless.is_set()
+
+
+def test_who_comes_late_is_told_at_once_and_who_has_left_is_not_told() -> None:
+    closing = Closing()
+    told: list[str] = []
+    closing.join(gone := lambda: told.append("gone"))
+    closing.join(lambda: told.append("open"))
+    closing.leave(gone)
+    closing.begin()
+    closing.join(lambda: told.append("late"))
+    closing.begin()
+    assert told == ["open", "late"]
 
 
 @pytest.mark.parametrize(("gone", "begun", "said"), [(True, False, [400]), (True, True, []), (False, False, [])])

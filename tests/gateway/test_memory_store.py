@@ -226,3 +226,18 @@ async def test_concurrent_admits_let_exactly_the_amount_through(tmp_path: Path) 
     decisions = await asyncio.gather(*(store.admit("a", asked) for _ in range(50)))
     assert sum(decision.allowed for decision in decisions) == 1
     await store.aclose()
+
+
+async def test_a_drain_that_cuts_off_every_passing_task_does_not_end_the_store(tmp_path: Path) -> None:
+    before = asyncio.all_tasks()
+    store = await opened(tmp_path, VirtualClock())
+    lasting = asyncio.all_tasks()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert asyncio.all_tasks() - lasting == set(), "what comes and goes would be taken for a request's"
+    assert len(lasting - before) == 1
+    await store.admit("acme", demand(DAY))
+    await store.aclose()
+    again = await opened(tmp_path, VirtualClock())
+    assert (await again.read("acme", demand(DAY))).readings[0][1] == 2
+    await again.aclose()

@@ -294,20 +294,6 @@ async def test_a_body_framed_for_two_readings_is_refused() -> None:
     assert app.errors[0].code == "bad-request"
 
 
-async def test_a_websocket_is_refused() -> None:
-    sent: list[Any] = []
-
-    async def receive() -> dict[str, str]:
-        return {"type": "websocket.connect"}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    forwarder = Forwarder(Transports(lambda _: pytest.fail("sent")), clock=SystemClock(), instance="x")
-    await forwarder({"type": "websocket"}, receive, send)
-    assert [(message["type"], message["code"]) for message in sent] == [("websocket.close", 1003)]
-
-
 @both
 async def test_an_upstream_length_of_thousands_of_digits_is_502(server: ServerName) -> None:
     async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -407,7 +407,7 @@ async def test_fields_named_by_connection_end_here_and_nothing_of_ours_with_them
     await stage.proved(path)
 
 
-@pytest.mark.parametrize("protocol", ["websocket", "h2c"])
+@pytest.mark.parametrize("protocol", ["h2c", "tls/1.0"])
 async def test_an_upgrade_is_not_offered_to_the_upstream(stage: Stage, protocol: str) -> None:
     """Without the protocol behind it the request is a plain one (RFC 9110 7.8)."""
     stage.origin.rehearse(OK)
