@@ -68,11 +68,12 @@ class Outcomes:
             self._record(exchange, finished)
 
     def _complete(self, exchange: Exchange, headers: list[tuple[bytes, bytes]]) -> None:
-        """Our request id, and a date where there is none (RFC 9110 6.6.1)."""
+        """Our request id, and a date where the upstream sent none (RFC 9110 6.6.1)."""
         headers.append((b"x-request-id", exchange.request_id.encode()))
-        for pair in headers:
-            if pair[0] == b"date":
-                return
+        if exchange.origin == "upstream":
+            for pair in headers:
+                if pair[0] == b"date":
+                    return
         second = self._clock.wall_us() // 1_000_000
         if self._date[0] != second:
             self._date = (second, formatdate(second, usegmt=True).encode("ascii"))

@@ -80,9 +80,9 @@ class Book:
         readings: list[Reading] = []
         waits = []
         for charge in demand.charges:
-            state = states.get(charge.key)
-            readings.append(charge.read(state, now_us, wall_us))
-            waits.append(charge.wait_us(state, now_us, wall_us))
+            reading, wait_us = charge.read(states.get(charge.key), now_us, wall_us)
+            readings.append(reading)
+            waits.append(wait_us)
         free = self._free_slots(account, demand, now_us) if demand.slots else ()
         full = tuple([slot.limit.name for slot, left in zip(demand.slots, free, strict=True) if left <= 0])
         return Refusal(demand, readings, wall_us, tuple([max(0, left) for left in free]), tuple(waits), full)

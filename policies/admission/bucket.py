@@ -47,17 +47,13 @@ class BucketCharge:
         next_s = self._next_unit_s(free_ns) if self.slow else 1
         return state + self.price_ns, free_ns // self.interval_ns, next_s  # type: ignore[operator]
 
-    def wait_us(self, state: State | None, now_us: int, wall_us: int) -> int:
-        over_ns = self._debt_ns(state, now_us) - self.room_ns
-        return -(-over_ns // 1000) if over_ns > 0 else 0
-
-    def read(self, state: State | None, now_us: int, wall_us: int) -> Reading:
-        free_ns = self.room_ns + self.price_ns - self._debt_ns(state, now_us)
+    def read(self, state: State | None, now_us: int, wall_us: int) -> tuple[Reading, int]:
+        debt_ns = max(0, (state or 0) - now_us * 1000)  # type: ignore[operator]
+        free_ns = self.room_ns + self.price_ns - debt_ns
         left = max(0, free_ns // self.interval_ns)
-        return state, left, 1 if left >= self.q else self._next_unit_s(free_ns)
-
-    def _debt_ns(self, state: State | None, now_us: int) -> int:
-        return max(0, (state or 0) - now_us * 1000)  # type: ignore[operator]
+        reading = (state, left, 1 if left >= self.q else self._next_unit_s(free_ns))
+        over_ns = debt_ns - self.room_ns
+        return reading, -(-over_ns // 1000) if over_ns > 0 else 0
 
     def _next_unit_s(self, free_ns: int) -> int:
         """Whole seconds, at least 1, until ``free_ns`` holds one interval more."""

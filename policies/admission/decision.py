@@ -25,8 +25,8 @@ class Charge(Protocol):
 
     ``key`` names the state in an account; ``q`` is the quota that callers are told. ``take`` answers the
     reading after charging, or None when the cost does not fit; it changes nothing, the caller stores the
-    state. ``wait_us`` is the exact shortest wait after which the same ``take`` would fit, 0 when it fits now.
-    ``read`` charges nothing.
+    state. ``read`` charges nothing: the reading as it stands, and the exact shortest wait in microseconds after
+    which the same ``take`` would fit, 0 when it fits now.
     """
 
     @property
@@ -43,9 +43,7 @@ class Charge(Protocol):
 
     def take(self, state: State | None, now_us: int, wall_us: int) -> Taken | None: ...
 
-    def wait_us(self, state: State | None, now_us: int, wall_us: int) -> int: ...
-
-    def read(self, state: State | None, now_us: int, wall_us: int) -> Reading: ...
+    def read(self, state: State | None, now_us: int, wall_us: int) -> tuple[Reading, int]: ...
 
 
 class Slot:

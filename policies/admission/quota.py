@@ -36,13 +36,10 @@ class QuotaCharge:
             return None
         return RECORD.pack(start, used), self.amount - used, self._reset_s(start, wall_us)
 
-    def wait_us(self, state: State | None, now_us: int, wall_us: int) -> int:
+    def read(self, state: State | None, now_us: int, wall_us: int) -> tuple[Reading, int]:
         start, used = self._usage(state, wall_us)
-        return self._period(start)[1] - wall_us if used + self.cost > self.amount else 0
-
-    def read(self, state: State | None, now_us: int, wall_us: int) -> Reading:
-        start, used = self._usage(state, wall_us)
-        return state, max(0, self.amount - used), self._reset_s(start, wall_us)
+        reading = (state, max(0, self.amount - used), self._reset_s(start, wall_us))
+        return reading, self._period(start)[1] - wall_us if used + self.cost > self.amount else 0
 
     def _usage(self, state: State | None, wall_us: int) -> tuple[int, int]:
         """``(start of the period to count in, units used in it)``."""

@@ -86,23 +86,20 @@ class WindowCharge:
             body, newest = self._grown(state[start:], newest, offset)  # type: ignore[index]
         return HEAD.pack(base, grain, newest) + body, left, -((offset - oldest - self.period_us) // SECOND_US)
 
-    def wait_us(self, state: State | None, now_us: int, wall_us: int) -> int:
+    def read(self, state: State | None, now_us: int, wall_us: int) -> tuple[Reading, int]:
         base, grain, used, start = self._usage(state, now_us)
+        if not used:  # a cost above the amount never fits: callers are told so before they get here
+            empty = (state, self.amount, -(-self.period_us // SECOND_US))
+            return empty, self.period_us if self.cost > self.amount else 0
+        since_us = now_us - base - self.period_us
+        time_at = self.entry.unpack_from
+        oldest = time_at(state, start)[0]  # type: ignore[arg-type]
+        reading = (state, max(0, self.amount - used), -((since_us - oldest) // SECOND_US))
         over = used + self.cost - self.amount
         if over <= 0:
-            return 0
-        if not used:  # only a cost above the amount, which never fits: callers are told so before they get here
-            return self.period_us
-        leaving = min(over, used)
-        last = start + (leaving - 1) // grain * self.width
-        return int(base + self.entry.unpack_from(state, last)[0] + self.period_us - now_us)  # type: ignore[arg-type]
-
-    def read(self, state: State | None, now_us: int, wall_us: int) -> Reading:
-        base, _, used, start = self._usage(state, now_us)
-        if not used:
-            return state, self.amount, -(-self.period_us // SECOND_US)
-        oldest_us = base + self.entry.unpack_from(state, start)[0]  # type: ignore[arg-type]
-        return state, max(0, self.amount - used), -((now_us - oldest_us - self.period_us) // SECOND_US)
+            return reading, 0
+        last = start + (min(over, used) - 1) // grain * self.width
+        return reading, time_at(state, last)[0] - since_us  # type: ignore[arg-type]
 
     def _first(self, now_us: int) -> Taken | None:
         """The reading of a charge on an empty log."""

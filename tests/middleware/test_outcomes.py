@@ -61,6 +61,7 @@ async def test_an_answer_in_many_parts_is_one_outcome_with_its_size_and_time() -
 
 async def test_the_upstreams_date_is_kept() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope[SCOPE_KEY].origin = "upstream"
         await send({**START, "headers": [(b"date", b"theirs")]})
         await send({"type": "http.response.body", "body": b""})
 
