@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from policies.exchange import SCOPE_KEY, Exchange
-from policies.websocket import CLOSING_KEY, Closing
+from upstreams.closing import CLOSING_KEY, Closing
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

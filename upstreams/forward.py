@@ -19,7 +19,8 @@ from policies.model import Upstream
 from policies.paths import FRAMING, framing_problem
 from policies.plan import Onward, Plan
 from policies.ports import Clock
-from policies.websocket import CLOSING_KEY, SOCKET_KEY, Closing
+from policies.websocket import SOCKET_KEY
+from upstreams.closing import CLOSING_KEY, Closing
 from upstreams.hop import Introduction, inbound_response, introduction, max_forwards, outbound_request
 from upstreams.pool import Borrowed, TransportLookup
 from upstreams.transport import (
