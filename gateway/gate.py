@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from policies.exchange import SCOPE_KEY, Exchange
-from policies.websocket import CLOSING_KEY, Closing
+from upstreams.closing import CLOSING_KEY, Closing
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -48,7 +48,7 @@ class Gate:
         self.in_flight += 1
         try:
             if scope["type"] == "http":
-                await self._app(scope, receive, self._closing(send))
+                await self._app(scope, receive, self._last_answer(send))
             else:
                 await self._socket(scope, receive, send)
         except asyncio.CancelledError:
@@ -80,14 +80,14 @@ class Gate:
 
         return watched
 
-    def _closing(self, send: Send) -> Send:
-        def closing(message: Message) -> Awaitable[None]:
+    def _last_answer(self, send: Send) -> Send:
+        def told(message: Message) -> Awaitable[None]:
             if self.draining and message["type"] == "http.response.start":
                 headers = [pair for pair in message.get("headers", ()) if pair[0] != b"connection"]
                 message = {**message, "headers": [*headers, CLOSE]}
             return send(message)
 
-        return closing
+        return told
 
 
 async def _answer_nobody(send: Send) -> None:

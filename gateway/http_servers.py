@@ -24,8 +24,6 @@ a single read may bring some more. granian reads bodies in pieces of this size, 
 IDLE_S = 75
 """How long a connection may wait for its next request: longer than load balancers keep one (60 s), which would
 otherwise send a request into a connection that is just being closed. granian counts it until the head's end."""
-
-
 PONG_S = 60.0
 """How long a caller of a WebSocket may take to answer uvicorn's ping, which waits behind whatever it still reads."""
 PROBE_AFTER_S = 60

@@ -62,7 +62,8 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...], str]] = {
 }
 
 AUTH_FAILURES = frozenset({"unauthenticated", "credential-failures", "auth-unavailable"})
-UPSTREAM_PREFIX = ("upstream-", "egress-proxy")
+WAY_OUT = ("upstream-", "egress-proxy")
+"""How the codes begin of what failed between this gateway and an upstream's answer."""
 
 
 class _Spread:
@@ -140,7 +141,7 @@ class Metrics:
         spread.sum_us += elapsed
 
     def _failed(self, reason: str, upstream: str) -> None:
-        if reason.startswith(UPSTREAM_PREFIX):
+        if reason.startswith(WAY_OUT):
             self.count("gateway_upstream_errors", upstream, reason)
         elif reason in AUTH_FAILURES:
             self.count("gateway_auth_failures", reason)

@@ -41,7 +41,7 @@ from gateway.servable import objections
 from gateway.settings import Settings
 from gateway.stores.memory import MemoryStore
 from gateway.stores.quota_file import StateError
-from gateway.telemetry import spans_from_environment
+from gateway.telemetry import NoSpans, OtelSpans, spans_from_environment
 from policies.model import Address, PolicySet, Server
 from policies.snapshot import Snapshot
 from upstreams.http1 import Http1Transport
@@ -54,7 +54,6 @@ log = logging.getLogger("tiergate.worker")
 REPORT_S = 1.0
 CUT_S = 1.0
 """How long cancelled requests get to release what they hold and to write their line."""
-
 SOCKETS_S = 3.0
 """How long the close frames of WebSockets may hold up the end of the listener; most take milliseconds."""
 
@@ -100,9 +99,7 @@ async def compose(settings: Settings) -> Composed:
     )
     store = MemoryStore(clock, settings.state_dir)
     await store.start()
-    listeners = frozenset((own.host, own.port) for own in (settings.listen, settings.admin) if own is not None)
-    transports = Transports(lambda upstream: ENGINES[upstream.engine](upstream, listeners=listeners))
-    source.on_change.append(lambda snapshot: transports.retain(snapshot.policy.upstreams.values()))
+    transports = _transports(settings, source)
     credentials = Credentials(clock=clock)
     server = settings_of.effective(settings, source.current.policy.server)
     spans = spans_from_environment(clock, settings_of.traces_environment(os.environ, server.traces))
@@ -119,13 +116,6 @@ async def compose(settings: Settings) -> Composed:
         spans=spans,
         instance=instance_name(settings),
     )
-
-    async def aclose() -> None:
-        await store.aclose()
-        await transports.aclose()
-        await credentials.aclose()
-        await asyncio.to_thread(spans.close)
-
     return Composed(
         app=app,
         source=source,
@@ -134,8 +124,25 @@ async def compose(settings: Settings) -> Composed:
         flush=records.flush,
         last_used=credentials.last_used,
         recorded=lambda: minutes.recorded,
-        aclose=aclose,
+        aclose=lambda: _closed(store, transports, credentials, spans),
     )
+
+
+def _transports(settings: Settings, source: PolicySource) -> Transports:
+    """The pools of the upstreams; those that a policy no longer names are ended."""
+    listeners = frozenset((own.host, own.port) for own in (settings.listen, settings.admin) if own is not None)
+    transports = Transports(lambda upstream: ENGINES[upstream.engine](upstream, listeners=listeners))
+    source.on_change.append(lambda snapshot: transports.retain(snapshot.policy.upstreams.values()))
+    return transports
+
+
+async def _closed(
+    store: MemoryStore, transports: Transports, credentials: Credentials, spans: NoSpans | OtelSpans
+) -> None:
+    await store.aclose()
+    await transports.aclose()
+    await credentials.aclose()
+    await asyncio.to_thread(spans.close)
 
 
 def running(settings: Settings, policy: PolicySet) -> Server:

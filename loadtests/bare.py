@@ -22,6 +22,7 @@ from typing import Any
 
 from gateway import http_servers
 from policies.model import Pool, Tls, Upstream
+from policies.paths import FRAMING
 from upstreams.transport import Transport, UpstreamRequest
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
@@ -33,7 +34,6 @@ ORDINARY = {
     "body": BODY,
 }
 OWN_FIELDS = frozenset({b"host", b"connection", b"x-api-key"})
-FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 CLIENTS = 512
 
 

@@ -12,19 +12,15 @@ not pass whole; 3 when something could not be started. A goal that is missed is 
 from __future__ import annotations
 
 import argparse
-import json
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from loadtests import report
-from loadtests.compare import SETTLE_S, peers_of, positive
-from loadtests.instance import NotStarted
+from loadtests import command, report
+from loadtests.command import positive
+from loadtests.compare import SETTLE_S, peers_of
 from loadtests.measure import cpu_us, median, median_ratio
 from loadtests.peers.catalogue import PEERS
 from loadtests.peers.peer import Launch
@@ -157,16 +153,12 @@ def bodies(chosen: argparse.Namespace) -> dict[str, Any]:
 
 
 def parsed(given: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage="%(prog)s [options]"
-    )
+    parser = command.options(__doc__)
     parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="of one round of one peer in one direction")
     parser.add_argument("--size", type=positive, default=SIZE, help="octets of a body")
     parser.add_argument("--connections", type=positive, default=4)
     parser.add_argument("--peers", type=peers_of, default=list(MEASURED), help=f"some of {','.join(PEERS)}")
-    parser.add_argument("--quick", action="store_true", help="tiny numbers: to see that it works, not to be quoted")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured")
     chosen = parser.parse_args(given)
     chosen.settle = SETTLE_S
     if chosen.quick:
@@ -174,18 +166,12 @@ def parsed(given: Sequence[str] | None = None) -> argparse.Namespace:
     return chosen
 
 
+def wrong(found: dict[str, Any]) -> bool:
+    return any(row["failed"] or not row["bodies"] for row in found["rows"])
+
+
 def main() -> int:
-    chosen = parsed()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
-    try:
-        found = bodies(chosen)
-    except (NotStarted, OSError, subprocess.SubprocessError) as error:
-        print(f"bodies: {error}", file=sys.stderr)
-        return 3
-    print(text(found))
-    if chosen.json:
-        chosen.json.write_text(json.dumps(found, indent=1) + "\n")
-    return 1 if any(row["failed"] or not row["bodies"] for row in found["rows"]) else 0
+    return command.run(bodies, parsed(), text=text, wrong=wrong)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,8 +21,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from loadtests import reconcile, report
+from loadtests import command, reconcile, report
 from loadtests.bare import BODY
+from loadtests.command import positive
 from loadtests.driver import closed_loop, drive
 from loadtests.instance import NotStarted, get
 from loadtests.measure import Sample, cpu_us, memory
@@ -192,12 +191,6 @@ def peers_of(text: str) -> list[str]:
     return sorted(set(names), key=list(PEERS).index)
 
 
-def positive(text: str) -> int:
-    if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--rounds", type=positive, default=5)
@@ -221,19 +214,12 @@ def compare(chosen: argparse.Namespace) -> dict[str, Any]:
         return run.found()
 
 
+def wrong(found: dict[str, Any]) -> bool:
+    return any(row["wrong_answers"] for row in found["rows"]) or not all(check["ok"] for check in found["reconciled"])
+
+
 def main() -> int:
-    chosen = arguments().parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
-    try:
-        found = compare(chosen)
-    except (NotStarted, OSError, subprocess.SubprocessError) as error:
-        print(f"compare: {error}", file=sys.stderr)
-        return 3
-    print(report.table(found))
-    if chosen.json:
-        chosen.json.write_text(json.dumps(found, indent=1) + "\n")
-    wrong = any(row["wrong_answers"] for row in found["rows"]) or not all(check["ok"] for check in found["reconciled"])
-    return 1 if wrong else 0
+    return command.run(compare, arguments().parse_args(), text=report.table, wrong=wrong)
 
 
 if __name__ == "__main__":

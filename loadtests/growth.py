@@ -20,18 +20,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from loadtests import chart, report
+from loadtests import chart, command, report
 from loadtests.closed_loop import tenant_key
-from loadtests.compare import SETTLE_S, positive
+from loadtests.command import positive
+from loadtests.compare import SETTLE_S
 from loadtests.driver import connected, raise_file_limit
 from loadtests.instance import NotStarted
 from loadtests.measure import Load, cpu_us, median, median_ratio
@@ -324,14 +322,10 @@ def axes_of(names: str) -> list[Axis]:
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage="%(prog)s [options]"
-    )
+    parser = command.options(__doc__)
     parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="of one round of one point")
     parser.add_argument("--axes", type=axes_of, default=list(AXES.values()), help=f"some of {','.join(AXES)}")
-    parser.add_argument("--quick", action="store_true", help="tiny numbers: to see that it works, not to be quoted")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured")
     parser.add_argument("--plot", type=svg_file, metavar="FILE.svg")
     return parser
 
@@ -344,21 +338,14 @@ def parsed(given: Sequence[str] | None = None) -> argparse.Namespace:
     return chosen
 
 
+def wrong(found: dict[str, Any]) -> bool:
+    return any(row["wrong_answers"] for axis in found["axes"].values() for row in axis["points"])
+
+
 def main() -> int:
     chosen = parsed()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     raise_file_limit(max(AXES["connections"].points))
-    try:
-        found = grow(chosen)
-    except (NotStarted, OSError, subprocess.SubprocessError) as error:
-        print(f"growth: {error}", file=sys.stderr)
-        return 3
-    print(text(found))
-    if chosen.json:
-        chosen.json.write_text(json.dumps(found, indent=1) + "\n")
-    if chosen.plot:
-        chosen.plot.write_text(plot(found))
-    return 1 if any(row["wrong_answers"] for axis in found["axes"].values() for row in axis["points"]) else 0
+    return command.run(grow, chosen, text=text, wrong=wrong, plot=plot)
 
 
 if __name__ == "__main__":

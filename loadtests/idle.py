@@ -16,20 +16,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from loadtests import report
+from loadtests import command, report
 from loadtests.closed_loop import request
-from loadtests.compare import positive
+from loadtests.command import positive
 from loadtests.driver import closed_loop, raise_file_limit
 from loadtests.instance import NotStarted
 from loadtests.measure import memory, tree
@@ -175,13 +171,9 @@ def servers(text: str) -> list[str]:
 
 
 def parsed(given: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage="%(prog)s [options]"
-    )
+    parser = command.options(__doc__)
     parser.add_argument("--clients", type=counts, default=list(CLIENTS), help="how many, ascending")
     parser.add_argument("--servers", type=servers, default=list(SERVERS), help=f"some of {','.join(SERVERS)}")
-    parser.add_argument("--quick", action="store_true", help="tiny numbers: to see that it works, not to be quoted")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured")
     chosen = parser.parse_args(given)
     chosen.warm, chosen.settle = WARM_CALLS, SETTLE_S
     if chosen.quick:
@@ -189,18 +181,12 @@ def parsed(given: Sequence[str] | None = None) -> argparse.Namespace:
     return chosen
 
 
+def wrong(found: dict[str, Any]) -> bool:
+    return any(one["wrong"] for one in found["rows"])
+
+
 def main() -> int:
-    chosen = parsed()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
-    try:
-        found = idle(chosen)
-    except (NotStarted, OSError, subprocess.SubprocessError) as error:
-        print(f"idle: {error}", file=sys.stderr)
-        return 3
-    print(text(found))
-    if chosen.json:
-        chosen.json.write_text(json.dumps(found, indent=1) + "\n")
-    return 1 if any(one["wrong"] for one in found["rows"]) else 0
+    return command.run(idle, parsed(), text=text, wrong=wrong)
 
 
 if __name__ == "__main__":

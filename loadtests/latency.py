@@ -16,22 +16,18 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
-import signal
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import uvloop
 
-from loadtests import report
+from loadtests import command, report
 from loadtests.arrivals.client import Call, Client, schedule
 from loadtests.arrivals.origin import now_us
 from loadtests.closed_loop import request
-from loadtests.compare import positive
+from loadtests.command import positive
 from loadtests.driver import closed_loop
 from loadtests.instance import NotStarted
 from loadtests.measure import median, percentile
@@ -197,16 +193,12 @@ def share(text: str) -> float:
 
 
 def parsed(given: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage="%(prog)s [options]"
-    )
+    parser = command.options(__doc__)
     parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--seconds", type=float, default=6.0, help="of one round of one side")
     parser.add_argument("--share", type=share, default=0.5, help="of the capacity")
     parser.add_argument("--rate", type=positive, help="calls a second, instead of a share of the capacity")
     parser.add_argument("--poisson", action="store_true", help="exponential gaps instead of equal ones")
-    parser.add_argument("--quick", action="store_true", help="tiny numbers: to see that it works, not to be quoted")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured")
     chosen = parser.parse_args(given)
     chosen.calls = CAPACITY_CALLS
     if chosen.quick:
@@ -214,19 +206,13 @@ def parsed(given: Sequence[str] | None = None) -> argparse.Namespace:
     return chosen
 
 
+def wrong(found: dict[str, Any]) -> bool:
+    return any(found[side]["wrong"] or not found[side]["calls"] for side in (DIRECT, THROUGH))
+
+
 def main() -> int:
-    chosen = parsed()
     gc.disable()  # a pause of the client would be charged to whoever it asks
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
-    try:
-        found = latency(chosen)
-    except (NotStarted, OSError, subprocess.SubprocessError) as error:
-        print(f"latency: {error}", file=sys.stderr)
-        return 3
-    print(text(found))
-    if chosen.json:
-        chosen.json.write_text(json.dumps(found, indent=1) + "\n")
-    return 1 if any(found[side]["wrong"] or not found[side]["calls"] for side in (DIRECT, THROUGH)) else 0
+    return command.run(latency, parsed(), text=text, wrong=wrong)
 
 
 if __name__ == "__main__":

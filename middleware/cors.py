@@ -1,4 +1,4 @@
-"""Which answers a browser's script may read: cross-origin fields for routes with ``cors`` (Fetch standard 3.2).
+"""Which pages may read an answer or open a WebSocket, on routes with ``cors`` (Fetch standard 3.2, RFC 6455 10.2).
 
 Stands outside the place where errors become answers, so that a 401 or a 429 of a known route can be read too;
 what it must know, the route, it finds on the exchange when the head passes. On such a route the policy
@@ -83,6 +83,14 @@ def allows(cors: Cors, origin: bytes) -> bool:
     return "*" in cors.origins or origin.decode("latin-1") in cors.origins
 
 
+def foreign(cors: Cors, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a page of an origin that ``cors`` does not name asks for a WebSocket.
+
+    Browsers let any page open one and send cookies along (RFC 6455 10.2); what is no browser sends no Origin.
+    """
+    return any(name == b"origin" and not allows(cors, value) for name, value in headers)
+
+
 def granted(headers: Iterable[tuple[bytes, bytes]], cors: Cors, origin: bytes | None) -> Headers:
     """``headers`` of an answer with our grant in place of any other; without one for a foreign origin."""
     exposed = [value for name, value in headers if name == EXPOSE]
@@ -127,4 +135,4 @@ def wanted_method(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     return found[0].decode("ascii") if len(found) == 1 and _TOKEN.fullmatch(found[0]) else None
 
 
-__all__ = ["EXPOSED", "CrossOrigin", "allows", "granted", "preflight", "wanted_method"]
+__all__ = ["EXPOSED", "CrossOrigin", "allows", "foreign", "granted", "preflight", "wanted_method"]

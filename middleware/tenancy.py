@@ -10,14 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from middleware.address import TrustedProxies, parsed, partition
-from middleware.cors import preflight, wanted_method
+from middleware.cors import foreign, preflight, wanted_method
 from middleware.failures import Failures
-from middleware.websocket import foreign
 from policies.credential import NOTHING, CredentialFields, Presented, holds_ours
 from policies.errors import GatewayError
 from policies.exchange import SCOPE_KEY, Exchange
 from policies.model import ANONYMOUS, Route, Tenant
-from policies.paths import HTTP_1_0, PathError, canonical, framing_problem, host_problem, query_problem
+from policies.paths import FRAMING, HTTP_1_0, PathError, canonical, framing_problem, host_problem, query_problem
 from policies.ports import ANONYMOUS_ACCOUNT
 from policies.websocket import SOCKET_KEY
 
@@ -36,13 +35,13 @@ PUBLIC_PAGES = frozenset({RESERVED + "/limits"})
 CLOSE = (b"connection", b"close")
 """On the answer to a request whose end cannot be told: what follows it on the connection is anybody's guess."""
 
-Headers = list[tuple[bytes, bytes]]
-
-FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 PLACES_KEPT = 10_000
 """Pairs of method and raw path whose meaning is remembered under one policy."""
 PLACE_SIZE = 256
 """Octets of such a pair at most: it is remembered before the caller is known, and must cost little."""
+
+
+Headers = list[tuple[bytes, bytes]]
 
 
 class Tenancy:
@@ -148,7 +147,7 @@ class Tenancy:
         if presented.problem is not None:
             raise _unauthenticated(presented.problem)
         first = presented.secret or presented.subject
-        assert first is not None  # noqa: S101 - `nothing` was asked before
+        assert first is not None  # noqa: S101 - NOTHING does not come here, a problem was raised
         try:
             identity = self._authenticator.recognise(snapshot, first)
             if identity is None:

@@ -19,8 +19,6 @@ from policies.websocket import BAD_GATEWAY, INTERNAL, NO_STATUS, RESTART, SOCKET
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from policies.model import Cors
-
 Headers = list[tuple[bytes, bytes]]
 
 LARGEST_REFUSAL = 1024 * 1024
@@ -175,12 +173,3 @@ def combined(headers: Iterable[tuple[bytes, bytes]], length: int) -> Headers:
             lines[name] = lines[name] + b", " + value
     lines[b"content-length"] = b"%d" % length
     return list(lines.items())
-
-
-def foreign(cors: Cors, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether a page of an origin that ``cors`` does not name asks for the WebSocket.
-
-    Browsers let any page open one and send cookies along (RFC 6455 10.2); what is no browser sends no Origin.
-    """
-    origins = [value.decode("latin-1") for name, value in headers if name == b"origin"]
-    return "*" not in cors.origins and any(origin not in cors.origins for origin in origins)

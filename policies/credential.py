@@ -45,12 +45,9 @@ class Presented:
     subject: Credential | None = None
     problem: str | None = None
 
-    @property
-    def nothing(self) -> bool:
-        return self.secret is None and self.subject is None and self.problem is None
-
 
 NOTHING = Presented()
+"""What a caller without any credential presented, always this one object."""
 
 
 class CredentialFields:

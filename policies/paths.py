@@ -33,9 +33,10 @@ _OVERLONG = re.compile(rb"[\xc0\xc1]|\xe0[\x80-\x9f]|\xf0[\x80-\x8f]")
 _QUERY = re.compile(rb"[\x21-\x7e]*")
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+,;=%]+)(?::[0-9]*)?")
 
-
 HTTP_1_0 = ("1.0", "1")
 """``http_version`` of an ASGI scope for HTTP/1.0; one server calls it 1."""
+FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+"""The fields that say where a request ends (RFC 9112 6)."""
 
 
 class PathError(ValueError):

@@ -13,13 +13,10 @@ Source: RFC 6455 5.6, 7.4; the ASGI WebSocket and denial response specifications
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 SOCKET_KEY: Final = "tiergate.websocket"
 """In the scope of a call that asks for a WebSocket."""
-CLOSING_KEY: Final = "tiergate.closing"
-"""The ``Closing`` of this process, in the scope of a WebSocket; absent where nobody drains."""
 LARGEST_MESSAGE: Final = 16 * 1024 * 1024
 """Octets of one message, either way; a larger one ends the socket with 1009."""
 
@@ -42,29 +39,3 @@ def sendable(code: int | None, otherwise: int) -> int:
     if code is None or code in UNSENDABLE or not (NORMAL <= code <= BAD_GATEWAY or 3000 <= code <= 4999):
         return otherwise
     return code
-
-
-class Closing:
-    """When every open WebSocket of a process is to end: whoever holds one leaves a callback here."""
-
-    __slots__ = ("_callbacks", "begun")
-
-    def __init__(self) -> None:
-        self.begun = False
-        self._callbacks: dict[Callable[[], None], None] = {}
-
-    def join(self, callback: Callable[[], None]) -> None:
-        """``callback`` is called once, at ``begin``; at once when that has been."""
-        if self.begun:
-            callback()
-        else:
-            self._callbacks[callback] = None
-
-    def leave(self, callback: Callable[[], None]) -> None:
-        self._callbacks.pop(callback, None)
-
-    def begin(self) -> None:
-        self.begun = True
-        callbacks, self._callbacks = self._callbacks, {}
-        for callback in callbacks:
-            callback()

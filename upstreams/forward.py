@@ -10,19 +10,21 @@ Sources: DESIGN §3.6, §8; RFC 9110 7.6; spec http.md §3.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, MutableMapping
 from typing import Any, TypeAlias, cast
 
 from policies.errors import GatewayError
 from policies.exchange import SCOPE_KEY, Exchange
 from policies.model import Upstream
-from policies.paths import framing_problem
+from policies.paths import FRAMING, framing_problem
 from policies.plan import Onward, Plan
 from policies.ports import Clock
-from policies.websocket import CLOSING_KEY, SOCKET_KEY, Closing
+from policies.websocket import SOCKET_KEY
+from upstreams.closing import CLOSING_KEY, Closing
 from upstreams.hop import Introduction, inbound_response, introduction, max_forwards, outbound_request
 from upstreams.pool import Borrowed, TransportLookup
 from upstreams.transport import (
+    BODILESS,
     Headers,
     Switched,
     Transport,
@@ -32,17 +34,14 @@ from upstreams.transport import (
     endless,
 )
 from upstreams.watch import Watches
-from upstreams.websocket import Handshake, Tunnel, asking, granted, not_granted
+from upstreams.websocket import Handshake, Receive, Send, Tunnel, asking, granted, not_granted
 
 Scope: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 HEAD_HELD_S = 0.05
 """How long the head of an answer of unknown length waits for its first chunk: both leave in one write, and a
 failure in between can still be a proper error."""
 CLOSE = (b"connection", b"close")
-FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 RARE = frozenset(("OPTIONS", "TRACE", "CONNECT"))
 """Methods that may have to be answered here."""
 INTRODUCTIONS_KEPT = 10_000
@@ -356,7 +355,7 @@ class _Call:
 
 
 def _bodiless(method: bytes, status: int) -> bool:
-    return method == b"HEAD" or status in (204, 205, 304)
+    return method == b"HEAD" or status in BODILESS
 
 
 async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:

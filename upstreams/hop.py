@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 
 from policies.errors import GatewayError
 from policies.plan import Onward
-from upstreams.transport import Headers
+from upstreams.transport import BODILESS, Headers
 
 HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization", b"te",
@@ -41,7 +41,7 @@ _ordinary_answer: set[bytes] = set()
 """Names of answers that were found to pass."""
 NAMES_KEPT = 4_096
 NAME_SIZE = 64
-_BODILESS = frozenset((204, 205, 304))
+"""Octets of a name that is remembered: longer ones are looked at each time."""
 MAX_WAIT_S = 2_678_400
 """A stated wait beyond 31 days is not believed (spec throttling N6)."""
 UNKNOWN_WAIT_S = 60
@@ -203,9 +203,9 @@ def _named_by_connection(lines: Headers) -> set[bytes]:
 def inbound_response(status: int, headers: Headers, via: bytes, wall_us: Callable[[], int]) -> Headers:
     """The field lines to pass to the caller; names come in lower case. ``wall_us`` is asked for dates only.
 
-    The limit fields of an upstream never pass as they are: ``RateLimit*`` is dropped, ``Retry-After``
-    follows RULINGS 14. Framing stays the server's: ``Content-Length`` passes where a body may. ``via`` is our
-    member of that field.
+    The limit fields of an upstream never pass as they are: ``RateLimit*`` is dropped, ``Retry-After`` too on 2xx, and
+    elsewhere it follows RULINGS 14. Framing stays the server's: ``Content-Length`` passes where a body may. ``via``
+    is our member of that field.
     """
     kept: Headers = []
     held: Headers = []
@@ -217,7 +217,7 @@ def inbound_response(status: int, headers: Headers, via: bytes, wall_us: Callabl
         kept = [pair for pair in headers if pair[0] not in unwanted and not pair[0].startswith(_RATELIMIT)]
         _learn(_ordinary_answer, kept)
         via = b", ".join((*(value for name, value in held if name == b"via"), via))
-    if status in _BODILESS:  # P-22, P-23; one server would wait for the announced body
+    if status in BODILESS:  # P-22, P-23; one server would wait for the announced body
         kept = [pair for pair in kept if pair[0] != b"content-length"]
     kept.append((b"via", via))
     if status >= 300 and (held or status == 429):
@@ -230,11 +230,9 @@ def inbound_response(status: int, headers: Headers, via: bytes, wall_us: Callabl
 def retry_after_s(status: int, lines: Headers, now_s: int) -> int | None:
     """The ``Retry-After`` to emit for an upstream's, in seconds, or None for none (RULINGS 14).
 
-    Nothing on 2xx; at least 1 on every 429, a minute where the upstream does not say; elsewhere what was
-    said, as an integer, if it can be read.
+    Of an answer from 300 on. At least 1 on every 429, a minute where the upstream does not say; elsewhere what
+    was said, as an integer, if it can be read.
     """
-    if 200 <= status < 300:
-        return None
     stated = [_wait_s(value.strip(), now_s) for name, value in lines if name == b"retry-after"]
     known = [wait for wait in stated if wait is not None]
     if status == 429:

@@ -11,9 +11,7 @@ from collections import deque
 
 from upstreams.http2_fields import Malformed, announced, checked, final_head
 from upstreams.httpx_failures import Broken
-from upstreams.transport import Headers
-
-_WITHOUT_CONTENT = frozenset((204, 205, 304))
+from upstreams.transport import BODILESS, Headers
 
 
 class Stream:
@@ -57,7 +55,7 @@ class Stream:
         self.answered = True
         self.status, self.fields = final_head(lines)
         length = announced(self.fields)
-        self._left = 0 if self._method == b"HEAD" or self.status in _WITHOUT_CONTENT else length
+        self._left = 0 if self._method == b"HEAD" or self.status in BODILESS else length
         if not self.head.done():
             self.head.set_result(None)
 

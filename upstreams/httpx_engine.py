@@ -186,7 +186,7 @@ class HttpxAnswer:
 async def _unless_answered(body: AsyncIterator[bytes], call: Attempt) -> AsyncIterator[bytes]:
     iterator = aiter(body)
     wire = call.wire
-    if wire is None:  # a library double that writes nothing
+    if wire is None:  # an HTTP/2 connection, which looks for an early answer itself
         async for chunk in iterator:
             yield chunk
         return

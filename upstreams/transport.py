@@ -15,6 +15,8 @@ from policies.errors import Phase
 Headers = list[tuple[bytes, bytes]]
 SAFE_TO_REPEAT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 """Idempotent methods (RFC 9110 9.2.2)."""
+BODILESS = frozenset((204, 205, 304))
+"""Statuses whose answers have no content, whatever their fields announce (RFC 9110 6.4.1, 15.3.6)."""
 
 
 @dataclass(slots=True)

@@ -32,9 +32,9 @@ from policies.websocket import (
     NOT_UTF8,
     RESTART,
     TOO_BIG,
-    Closing,
     sendable,
 )
+from upstreams.closing import Closing
 from upstreams.transport import Headers, Switched, TransportError, UpstreamRequest
 
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.gate import Gate
 from policies.exchange import SCOPE_KEY, Exchange
-from policies.websocket import CLOSING_KEY, Closing
+from upstreams.closing import CLOSING_KEY, Closing
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from middleware.websocket import WebSockets, combined, foreign
+from middleware.cors import foreign
+from middleware.websocket import WebSockets, combined
 from policies.errors import GatewayError
 from policies.model import Cors
 from policies.websocket import SOCKET_KEY, sendable

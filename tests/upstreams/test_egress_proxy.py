@@ -15,11 +15,11 @@ import pytest
 
 from gateway.mock_upstream import stop_accepting
 from policies.model import Pool, Proxy, Timeouts, Tls, Upstream
+from tests.upstreams.authority import CA, tls_server
 from tests.upstreams.conformance.origin import Origin
 from tests.upstreams.conformance.stage import PATIENT, Failed, Reply, outcome, pieces, request
 from tests.upstreams.http2.origin import Exchange, Http2Origin
 from tests.upstreams.rig import MS, upstream
-from tests.upstreams.test_httpx_engine import CA, tls_server
 from tests.wire.harness import free_port
 from upstreams.httpx_engine import HttpxTransport
 from upstreams.transport import TransportError, UpstreamRequest

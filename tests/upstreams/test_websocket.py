@@ -11,9 +11,9 @@ import pytest
 
 from policies.errors import GatewayError
 from policies.model import Pool, Proxy, Timeouts, Tls
+from tests.upstreams.authority import CA, tls_server
 from tests.upstreams.conformance.engines import ENGINES
 from tests.upstreams.rig import MS, upstream
-from tests.upstreams.test_httpx_engine import CA, tls_server
 from tests.wire.sockets import Line, Origin
 from upstreams.transport import Switched, TransportError, UpstreamRequest
 from upstreams.websocket import asking, granted

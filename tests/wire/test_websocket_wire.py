@@ -277,6 +277,7 @@ async def test_a_refusal_without_an_end_is_a_502(tmp_path: Path, server: ServerN
         await at.outcome()
 
 
+@pytest.mark.realtime
 @both
 async def test_a_refusal_that_comes_late_and_in_parts_is_whole(tmp_path: Path, server: ServerName) -> None:
     async def script(line: Line) -> None:
@@ -292,6 +293,7 @@ async def test_a_refusal_that_comes_late_and_in_parts_is_whole(tmp_path: Path, s
     assert (outcome.status, outcome.origin, at.exchange.client_gone) == (403, "upstream", False)
 
 
+@pytest.mark.realtime
 @both
 async def test_a_101_that_comes_late_loses_no_message(tmp_path: Path, server: ServerName) -> None:
     async def script(line: Line) -> None:

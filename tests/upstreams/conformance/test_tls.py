@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from policies.model import Tls
+from tests.upstreams.authority import AUTHORITY, CA, certificate, pem, tls_server
 from tests.upstreams.conformance.cases import CUT, Answer, Case, Lenient, answer, fails, in_body, passes, table
 from tests.upstreams.conformance.engines import ENGINES, on_every_engine
 from tests.upstreams.conformance.origin import Act, Origin, Script, turns
 from tests.upstreams.conformance.stage import Failed, outcome, pieces, request, staged
-from tests.upstreams.test_httpx_engine import AUTHORITY, CA, certificate, pem, tls_server
 
 pytestmark = pytest.mark.anyio
 

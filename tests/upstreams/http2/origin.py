@@ -32,7 +32,7 @@ from h2.settings import SettingCodes
 from hyperframe.frame import Frame, GoAwayFrame
 
 from gateway.mock_upstream import stop_accepting
-from tests.upstreams.test_httpx_engine import CA, tls_server
+from tests.upstreams.authority import CA, tls_server
 
 AUTHORITY = CA
 TRUSTING_ANYTHING = H2Configuration(
