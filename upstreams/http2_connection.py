@@ -274,15 +274,21 @@ class Http2Connection(httpcore2.AsyncConnectionInterface):
             self._stir()
             return
         stream = self._streams.get(getattr(event, "stream_id", 0) or 0)
-        if isinstance(event, DataReceived) and (stream is None or stream.error is not None):
+        if stream is None or stream.error is not None:
+            self._pass_over(event)
+            return
+        try:
+            self._answered(stream, event)
+        except Malformed as problem:
+            self._pass_over(event)
+            self._refuse(stream, Broken(f"a malformed answer: {problem}", "http_protocol_error"))
+        except Broken as problem:
+            self._refuse(stream, problem)
+
+    def _pass_over(self, event: Event) -> None:
+        """Nobody will read what ``event`` brought; kept back, it would use up everybody's window (RFC 9113 6.9)."""
+        if isinstance(event, DataReceived):
             self._h2.acknowledge_received_data(event.flow_controlled_length or 0, event.stream_id or 0)
-        elif stream is not None and stream.error is None:
-            try:
-                self._answered(stream, event)
-            except Malformed as problem:
-                self._refuse(stream, Broken(f"a malformed answer: {problem}", "http_protocol_error"))
-            except Broken as problem:
-                self._refuse(stream, problem)
 
     def _answered(self, stream: Stream, event: Event) -> None:
         """What ``event`` says about one exchange."""

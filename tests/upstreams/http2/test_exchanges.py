@@ -19,7 +19,7 @@ from tests.upstreams.http2.origin import AUTHORITY, Exchange, Http2Origin, conte
 from tests.upstreams.http2.stage import HASTY, staged
 from tests.upstreams.rig import upstream
 from tests.upstreams.test_httpx_engine import OK, raw_origin
-from upstreams.http2_connection import Http2Connection
+from upstreams.http2_connection import MOST_STREAMS, STREAM_WINDOW, Http2Connection
 from upstreams.httpx_engine import HttpxTransport
 from upstreams.transport import UpstreamRequest
 
@@ -234,6 +234,22 @@ async def test_what_an_abandoned_answer_still_brings_uses_up_nobodys_window() ->
         assert len((await stage.fetch()).body) == 1_000_000
         assert origin.connections == 1
         assert {arrival.reset for arrival in origin.cases[:-1]} == {ErrorCodes.CANCEL}
+
+
+async def test_content_that_is_refused_uses_up_nobodys_window() -> None:
+    left: list[int] = []
+
+    async def too_much(exchange: Exchange) -> None:
+        left.append(exchange.line.h2.outbound_flow_control_window)
+        await exchange.head((b"content-length", b"1"))
+        await exchange.data(b"x" * 16_384)
+
+    origin = Http2Origin(too_much)
+    async with staged(origin, connections=1) as stage:
+        for _ in range(900):  # more than half of the connection's window: then h2 gives it back
+            assert (await stage.failure()).error.proxy_error == "http_protocol_error"
+        assert origin.connections == 1
+    assert left[-1] > STREAM_WINDOW * MOST_STREAMS // 2
 
 
 async def test_callers_that_leave_at_any_moment_disturb_nobody() -> None:
