@@ -168,6 +168,10 @@ class _Call:
             if content is None:
                 if answer.status == 101:  # no engine lets one pass that was not asked for
                     await self._tunnel(cast(Switched, answer), via, *self.socket)
+                elif request.upgrade and endless(answer.headers):
+                    # A refusal leaves as a whole, and nobody listens for a caller that gives up waiting for it.
+                    await answer.aclose()
+                    raise not_granted("an event stream instead of a WebSocket")
                 else:
                     await self._stream(answer, via, request.method)
                 return

@@ -279,6 +279,19 @@ async def test_a_refusal_without_an_end_is_a_502(tmp_path: Path, server: ServerN
 
 @pytest.mark.realtime
 @both
+async def test_an_event_stream_is_no_refusal_and_holds_no_slot(tmp_path: Path, server: ServerName) -> None:
+    async def script(line: Line) -> None:
+        line.send(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n:\n\n")
+        await line.ended()
+
+    async with stage(tmp_path, probed(script), server, ALONE) as at:
+        assert (await refusal(at)).status_code == 502
+        outcome = await at.outcome()
+        await at.probe()
+    assert (outcome.status, outcome.reason, outcome.truncated_by) == (502, "upstream-protocol", None)
+
+
+@both
 async def test_a_refusal_that_comes_late_and_in_parts_is_whole(tmp_path: Path, server: ServerName) -> None:
     async def script(line: Line) -> None:
         await asyncio.sleep(1.7)  # by then a slow call listens for its caller's disconnect
