@@ -33,6 +33,8 @@ _OVERLONG = re.compile(rb"[\xc0\xc1]|\xe0[\x80-\x9f]|\xf0[\x80-\x8f]")
 _QUERY = re.compile(rb"[\x21-\x7e]*")
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+,;=%]+)(?::[0-9]*)?")
 
+LONGEST_HOST = 512
+"""Octets of a Host: twice what DNS allows, and little enough to be remembered."""
 HTTP_1_0 = ("1.0", "1")
 """``http_version`` of an ASGI scope for HTTP/1.0; one server calls it 1."""
 FRAMING = frozenset((b"content-length", b"transfer-encoding"))
@@ -154,7 +156,7 @@ def host_problem(hosts: Sequence[bytes], http_version: str) -> str | None:
         return "more than one Host field"
     if not hosts or not hosts[0]:
         return None if http_version in HTTP_1_0 else "no Host field"
-    return None if _valid_host(hosts[0]) else "invalid Host field"
+    return None if len(hosts[0]) <= LONGEST_HOST and _valid_host(hosts[0]) else "invalid Host field"
 
 
 @lru_cache(maxsize=1024)

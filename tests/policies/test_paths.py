@@ -181,6 +181,8 @@ def test_the_forwarded_form_holds_only_plain_octets_or_upper_case_escapes(raw: b
         ([b"a:x"], "1.1", "invalid Host field"),
         ([b"::1"], "1.1", "invalid Host field"),
         ([b"a, b"], "1.1", "invalid Host field"),
+        ([b"a" * 512], "1.1", None),
+        ([b"a" * 513], "1.1", "invalid Host field"),  # it would be remembered
     ],
 )
 def test_exactly_one_valid_host_is_required(hosts: list[bytes], version: str, problem: str | None) -> None:
