@@ -29,6 +29,7 @@ _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _NAMES: set[bytes] = set()
 """Field names that were found to be tokens; bounded, because callers choose them."""
 NAMES_KEPT = 4_096
+NAME_SIZE = 64
 
 
 class Http1Transport:
@@ -385,8 +386,11 @@ def head_of(request: UpstreamRequest) -> bytes:
 def _learn(name: bytes) -> None:
     if not _TOKEN.fullmatch(name):
         raise unsendable("a field name that is no token")
-    if len(_NAMES) < NAMES_KEPT:
-        _NAMES.add(name)
+    if len(name) > NAME_SIZE:
+        return
+    if len(_NAMES) >= NAMES_KEPT:  # filled by somebody who makes names up; the usual ones come back at once
+        _NAMES.clear()
+    _NAMES.add(name)
 
 
 def unsendable(text: str) -> TransportError:
