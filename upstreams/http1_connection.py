@@ -117,7 +117,8 @@ class Connection(asyncio.Protocol):
 
     def awaited(self) -> None:
         """The caller has read everything there is and waits for more."""
-        self.expires = min(self._total_at, self._loop.time() + self._deadlines.idle)
+        if self._drained is None:  # else the deadline of the write stands, whatever is read meanwhile
+            self.expires = min(self._total_at, self._loop.time() + self._deadlines.idle)
 
     def resume(self) -> None:
         """The caller has caught up: the upstream may go on."""
@@ -343,7 +344,7 @@ class Connection(asyncio.Protocol):
             if endless(answer.headers):
                 self._total_at = NEVER
             answer.begin()
-        if not answer.awaited:  # else the wait goes on: framing alone is no progress
+        if not answer.awaited and self._drained is None:  # else the wait goes on: framing alone is no progress
             self.expires = self._total_at
         if answer.full and not self._reading_paused:
             self._reading_paused = True

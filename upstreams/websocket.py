@@ -183,7 +183,8 @@ class Tunnel:
                     end = await self._pass_on(self._protocol.events_received())
                     if end is not None:
                         return end
-                    if not self._writing.locked():  # else whoever writes takes the pongs along
+                    # Whoever writes takes the pongs along; an upstream that asks for many and reads none has to wait.
+                    if not self._writing.locked() or len(self._protocol.writes) > CROWD:
                         await self._flush()
         except TransportError as error:
             return End(upstream=GOING_AWAY, caller=BAD_GATEWAY, error=error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket as sockets
@@ -807,3 +808,50 @@ async def test_at_drain_both_sides_get_a_close_and_nothing_counts_as_broken(tmp_
             assert await ended(late) == (1012, "")
     assert told[:2] == [1001, 1001]
     assert (outcome.status, outcome.reason, outcome.truncated_by) == (101, None, None)
+
+
+def deaf(held_up: asyncio.Event | None = None) -> Script:
+    """Grants, reads nothing more, and sends pings until it is held up, or has sent 40 MB."""
+
+    async def script(line: Line) -> None:
+        line.send(line.grant())
+        line.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.sleep(0.5)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(300):
+                line.send(frame(PING, b"p" * 125) * 1_000)
+                try:
+                    await asyncio.wait_for(line.writer.drain(), 1)
+                except TimeoutError:
+                    break
+            if held_up is None:
+                await line.ended()
+            elif line.writer.transport.get_write_buffer_size():
+                held_up.set()
+        line.writer.transport.abort()
+
+    return script
+
+
+async def talking(socket: ClientConnection) -> None:
+    while True:
+        await socket.send(bytes(1_000_000))
+
+
+async def test_pings_of_an_upstream_that_reads_no_pong_are_not_collected(tmp_path: Path) -> None:
+    held_up = asyncio.Event()
+    files = policy(slots=1, pool={"connections": 1, "wait": "1s"}, timeouts={"write": "60s", "idle": "60s"})
+    async with stage(tmp_path, deaf(held_up), files=files) as at, at.connect() as socket:
+        caller = asyncio.create_task(talking(socket))
+        await at.outcome()
+        caller.cancel()
+    assert held_up.is_set()
+
+
+async def test_pings_do_not_put_off_the_deadline_of_a_write(tmp_path: Path) -> None:
+    files = policy(slots=1, pool={"connections": 1, "wait": "1s"}, timeouts={"write": "1s", "idle": "60s"})
+    async with stage(tmp_path, deaf(), files=files) as at, at.connect() as socket:
+        caller = asyncio.create_task(talking(socket))
+        outcome = await at.outcome()
+        caller.cancel()
+    assert (outcome.status, outcome.reason, outcome.truncated_by) == (101, "upstream-timeout", "upstream")
