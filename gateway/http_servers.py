@@ -101,6 +101,11 @@ def _no_notice(record: logging.LogRecord) -> bool:
     return "Embedded server is experimental" not in record.getMessage()
 
 
+def _no_blame(record: logging.LogRecord) -> bool:
+    """uvicorn calls it an error that a handshake was refused, which any caller can bring about at will."""
+    return "without completing handshake" not in record.getMessage()
+
+
 class _Uvicorn:
     """uvicorn without its own Date and Server fields (RULINGS 20); signals stay the worker's."""
 
@@ -130,6 +135,7 @@ class _Uvicorn:
             backlog=BACKLOG,
             proxy_headers=False,
         )
+        logging.getLogger("uvicorn.error").addFilter(_no_blame)
         self._server = Server(config)
         self._listener = listener
 

@@ -28,6 +28,7 @@ GOODBYE_S = 2.0
 REFUSAL = "websocket.http.response"
 _CUT = {"status": 502, "headers": [(b"content-length", b"0")]}
 """What stands for an answer that broke off before it was whole."""
+BODILESS = frozenset((204, 304))
 _SUBPROTOCOL = b"sec-websocket-protocol"
 _SCHEMES = {"ws": "http", "wss": "https"}
 
@@ -137,7 +138,7 @@ class _Socket:
     async def _refuse(self, answer: Message, body: bytes) -> None:
         """One whole answer, or none where the server cannot send it: then it says 403."""
         if self._explains:
-            headers = combined(answer["headers"], len(body))
+            headers = combined(answer["headers"], None if answer["status"] in BODILESS else len(body))
             await self._pass({"type": REFUSAL + ".start", "status": answer["status"], "headers": headers})
             await self._pass({"type": REFUSAL + ".body", "body": body, "more_body": False})
         else:
@@ -160,10 +161,11 @@ class _Socket:
         self._over = True
 
 
-def combined(headers: Iterable[tuple[bytes, bytes]], length: int) -> Headers:
+def combined(headers: Iterable[tuple[bytes, bytes]], length: int | None) -> Headers:
     """``headers`` of a refusal with one line for each name (RFC 9110 5.3): two of a name end one server's process.
 
-    Lines of ``Set-Cookie`` cannot be joined, so the first one stands. Framing is ours.
+    Lines of ``Set-Cookie`` cannot be joined, so the first one stands. Framing is ours; ``length`` None says that the
+    status allows none (RFC 9110 8.6).
     """
     lines: dict[bytes, bytes] = {}
     for name, value in headers:
@@ -171,5 +173,7 @@ def combined(headers: Iterable[tuple[bytes, bytes]], length: int) -> Headers:
             lines[name] = value
         elif name != b"set-cookie":
             lines[name] = lines[name] + b", " + value
-    lines[b"content-length"] = b"%d" % length
+    lines.pop(b"content-length", None)
+    if length is not None:
+        lines[b"content-length"] = b"%d" % length
     return list(lines.items())

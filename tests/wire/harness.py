@@ -8,11 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any, Literal
 
-import uvicorn
-from granian.constants import HTTPModes, Interfaces
-from granian.server.embed import Server as GranianServer
-
-from gateway.http_servers import LARGEST_HEAD
+from gateway import http_servers
 
 ServerName = Literal["granian", "uvicorn"]
 SERVERS: tuple[ServerName, ...] = ("granian", "uvicorn")
@@ -32,51 +28,18 @@ def free_port() -> int:
 
 @contextlib.asynccontextmanager
 async def serve_app(app: App, server: ServerName = "granian") -> AsyncIterator[int]:
-    """Run ``app`` in this loop on a real socket; yields the port, and stops the server at the end."""
-    run = _granian if server == "granian" else _uvicorn
-    async with run(app) as port:
-        yield port
-
-
-@contextlib.asynccontextmanager
-async def _granian(app: App) -> AsyncIterator[int]:
-    port = free_port()
-    # http1 only: inbound HTTP/2 is not spoken by default (RULINGS 20)
-    server = GranianServer(
-        app, address="127.0.0.1", port=port, interface=Interfaces.ASGI, http=HTTPModes.http1, log_enabled=False
-    )
-    serving = asyncio.ensure_future(server.serve())
-    try:
-        await _accepting(port, serving)
-        yield port
-    finally:
-        server.stop()  # type: ignore[no-untyped-call]
-        await asyncio.wait_for(serving, STOP_TIMEOUT_S)
-
-
-@contextlib.asynccontextmanager
-async def _uvicorn(app: App) -> AsyncIterator[int]:
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
+    """Run ``app`` in this loop on a real socket, as a worker does; yields the port, and stops the server at the end."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=http_servers.BACKLOG)
+    listener.setblocking(False)
     port: int = listener.getsockname()[1]
-    config = uvicorn.Config(
-        app,
-        log_level="critical",
-        server_header=False,
-        date_header=False,
-        timeout_graceful_shutdown=2,
-        http="h11",  # the parser of a worker, see gateway.http_servers
-        h11_max_incomplete_event_size=LARGEST_HEAD,
-    )
-    server = uvicorn.Server(config)
-    serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+    running = http_servers.make(server, app, listener)
+    serving = asyncio.ensure_future(running.run())
     try:
         await _accepting(port, serving)
         yield port
     finally:
-        server.should_exit = True
+        running.stop()
         await asyncio.wait_for(serving, STOP_TIMEOUT_S)
-        listener.close()
 
 
 async def _accepting(port: int, serving: asyncio.Future[None]) -> None:
