@@ -194,10 +194,8 @@ class Load:
     async def _exchange(self, kind: Kind) -> int:
         """One call to its end; the connection is kept when it may be, and ended by force when the call is left."""
         plain = not kind.body and kind.leave_s is None and kind.source == HOST
-        if plain and self._kept:
-            reader, writer = self._kept.pop()
-        else:
-            reader, writer = await asyncio.open_connection(HOST, self._port, local_addr=(kind.source, 0))
+        kept = self._usable() if plain else None
+        reader, writer = kept or await asyncio.open_connection(HOST, self._port, local_addr=(kind.source, 0))
         whole = False
         try:
             writer.write(request(kind))
@@ -211,6 +209,15 @@ class Load:
                 self._kept.append((reader, writer))
             else:
                 writer.transport.abort()
+
+    def _usable(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        """A kept connection that the server has not ended: those at the bottom may rest longer than it waits."""
+        while self._kept:
+            reader, writer = self._kept.pop()
+            if not reader.at_eof():
+                return reader, writer
+            writer.transport.abort()
+        return None
 
 
 def request(kind: Kind) -> bytes:

@@ -9,13 +9,14 @@ from itertools import count
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import anyio
 import pytest
 
 from loadtests.arrivals import origin, probe
 from loadtests.arrivals.client import Call, Client
 from loadtests.arrivals.limits import Limit, SlotLimit, Tenant, WindowLimit
 from loadtests.arrivals.origin import Visits, now_us
-from loadtests.soak import content
+from loadtests.soak import KINDS, Load, content
 from tests.loadtests.test_answers import BODY
 
 pytestmark = pytest.mark.anyio
@@ -217,3 +218,25 @@ def test_locust_takes_a_429_for_a_success_only_when_it_says_whose_it_is_and_when
 ) -> None:
     response = SimpleNamespace(headers={"retry-after": wait} if wait else {}, json=lambda: body)
     assert bool(scenario.refusal(response)) is wrong
+
+
+async def test_the_soaks_client_uses_no_kept_connection_that_the_server_has_ended() -> None:
+    """A kept connection may rest for longer than a server waits; that its end was seen too late is no fault of ours."""
+    served: list[asyncio.StreamWriter] = []
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+        served.append(writer)
+
+    async with await asyncio.start_server(once, "127.0.0.1", 0) as server:
+        load = Load(server.sockets[0].getsockname()[1], rate=1.0)
+        for number in range(1, 3):
+            await load._call(KINDS[0])
+            await served[-1].wait_closed()
+            await anyio.wait_all_tasks_blocked()
+            assert (len(served), load.wrong) == (number, {})
+        for _, writer in load._kept:
+            writer.close()
+            await writer.wait_closed()
