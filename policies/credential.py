@@ -29,7 +29,7 @@ _AROUND = re.compile(r"\s*([=,/])\s*")
 Field = tuple[bytes, bytes]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True)  # frozen would cost four times as much, once a request
 class Credential:
     """One credential as presented: an API key, a bearer token (a key or a JWT), or an mTLS subject."""
 
@@ -37,7 +37,7 @@ class Credential:
     value: bytes
 
 
-@dataclass(slots=True)
+@dataclass(slots=True)  # as above
 class Presented:
     """At most one secret and at most one subject; ``problem`` says why what was presented cannot be used."""
 

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, cast
 from policies.errors import GatewayError
 from policies.exchange import SCOPE_KEY, Exchange
 from policies.model import Upstream
-from policies.paths import FRAMING, framing_problem
+from policies.paths import FRAMING, HTTP_1_0, framing_problem
 from policies.plan import Onward, Plan
 from policies.ports import Clock
 from policies.websocket import SOCKET_KEY
@@ -45,8 +45,6 @@ CLOSE = (b"connection", b"close")
 RARE = frozenset(("OPTIONS", "TRACE", "CONNECT"))
 """Methods that may have to be answered here."""
 INTRODUCTIONS_KEPT = 10_000
-_VERSIONS = {"1.1": b"1.1", "1.0": b"1.0", "1": b"1.0"}
-"""``http_version`` of a scope as ``Via`` spells it; one server says 1 for 1.0."""
 
 
 class ClientGone(Exception):
@@ -125,7 +123,7 @@ class Forwarder:
                 self._introductions.clear()
             known = self._introductions[key] = introduction(
                 pseudonym=self._pseudonym,
-                received=_VERSIONS.get(version) or version.encode("ascii"),
+                received=b"1.0" if version in HTTP_1_0 else b"1.1",  # tenancy lets no other in
                 peer=peer,
                 host=host,
                 scheme=b"https" if scheme == "https" else b"http",

@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 
 from policies.errors import GatewayError
 from policies.plan import Onward
+from upstreams.names import KnownNames
 from upstreams.transport import BODILESS, Headers
 
 HOP_BY_HOP = frozenset(
@@ -35,13 +36,10 @@ _RATELIMIT = b"ratelimit"
 _HARMLESS = frozenset((b"keep-alive", b"close"))
 """Connection options that name no field."""
 _NOT_PASSED = HOP_BY_HOP | {b"via", b"retry-after", b"x-request-id"}
-_ordinary: set[bytes] = set()
+_ordinary = KnownNames()
 """Names of requests that were found to need no second look."""
-_ordinary_answer: set[bytes] = set()
+_ordinary_answer = KnownNames()
 """Names of answers that were found to pass."""
-NAMES_KEPT = 4_096
-NAME_SIZE = 64
-"""Octets of a name that is remembered: longer ones are looked at each time."""
 MAX_WAIT_S = 2_678_400
 """A stated wait beyond 31 days is not believed (spec throttling N6)."""
 UNKNOWN_WAIT_S = 60
@@ -111,21 +109,16 @@ def _none_passes(special: Headers, dropped: frozenset[bytes]) -> bool:
     return True
 
 
-def _learn(names: set[bytes], lines: Headers) -> None:
-    """Remember the names of ``lines`` as ordinary; bounded, because callers and upstreams choose them."""
-    if len(names) >= NAMES_KEPT:
-        names.clear()
-    names.update(name for name, _ in lines if len(name) <= NAME_SIZE)
-
-
 def _look_at_each(headers: Headers, introduction: Introduction, trace: Headers | None) -> tuple[Headers, bytes, bytes]:
     """What of ``headers`` goes on; ``via`` and ``forwarded`` appended to what came."""
     looked_at: Headers = []
     others: Headers = []
     for pair in headers:
-        special = pair[0] in _LOOKED_AT or pair[0].startswith(_X_FORWARDED)
-        (looked_at if special else others).append(pair)
-    _learn(_ordinary, others)
+        if pair[0] in _LOOKED_AT or pair[0].startswith(_X_FORWARDED):
+            looked_at.append(pair)
+        else:
+            others.append(pair)
+            _ordinary.learn(pair[0])
     named = _named_by_connection(looked_at)
     lines = [pair for pair in others if pair[0] not in named]
     lines += [pair for pair in looked_at if pair[0] not in named and _passes(*pair, introduction, trace)]
@@ -215,7 +208,8 @@ def inbound_response(status: int, headers: Headers, via: bytes, wall_us: Callabl
         held = [pair for pair in headers if pair[0] in _NOT_PASSED]
         unwanted = _NOT_PASSED | _named_by_connection(held)
         kept = [pair for pair in headers if pair[0] not in unwanted and not pair[0].startswith(_RATELIMIT)]
-        _learn(_ordinary_answer, kept)
+        for name, _ in kept:
+            _ordinary_answer.learn(name)
         via = b", ".join((*(value for name, value in held if name == b"via"), via))
     if status in BODILESS:  # P-22, P-23; one server would wait for the announced body
         kept = [pair for pair in kept if pair[0] != b"content-length"]

@@ -18,6 +18,7 @@ from policies.model import Upstream
 from upstreams.egress import addresses, refused, too_slow, untrusted
 from upstreams.http1_answer import Answer
 from upstreams.http1_connection import Connection, Deadlines
+from upstreams.names import KnownNames
 from upstreams.tls import usable
 from upstreams.transport import TransportError, UpstreamRequest, repeatable
 
@@ -26,10 +27,8 @@ SWEEP_S = 0.05
 IDLE_SWEEP_S = 1.0
 LAST_CHUNK = b"0\r\n\r\n"
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_NAMES: set[bytes] = set()
-"""Field names that were found to be tokens; bounded, because callers choose them."""
-NAMES_KEPT = 4_096
-NAME_SIZE = 64
+_tokens = KnownNames()
+"""Field names that were found to be tokens."""
 
 
 class Http1Transport:
@@ -369,8 +368,10 @@ def head_of(request: UpstreamRequest) -> bytes:
     """The request's head as octets, framing included. Raises ``TransportError`` for what would split it."""
     lines = [b"%b %b HTTP/1.1" % (request.method, request.target)]
     for pair in request.headers:
-        if pair[0] not in _NAMES:
-            _learn(pair[0])
+        if pair[0] not in _tokens:
+            if not _TOKEN.fullmatch(pair[0]):
+                raise unsendable("a field name that is no token")
+            _tokens.learn(pair[0])
         lines.append(b": ".join(pair))
     if request.content_length is not None:
         lines.append(b"content-length: %d" % request.content_length)
@@ -381,16 +382,6 @@ def head_of(request: UpstreamRequest) -> bytes:
     if head.count(b"\n") != ends or head.count(b"\r") != ends or b"\0" in head or lines[0].count(b" ") != 2:
         raise unsendable("what a caller sent would become a second line or request")
     return head
-
-
-def _learn(name: bytes) -> None:
-    if not _TOKEN.fullmatch(name):
-        raise unsendable("a field name that is no token")
-    if len(name) > NAME_SIZE:
-        return
-    if len(_NAMES) >= NAMES_KEPT:  # filled by somebody who makes names up; the usual ones come back at once
-        _NAMES.clear()
-    _NAMES.add(name)
 
 
 def unsendable(text: str) -> TransportError:

@@ -19,6 +19,7 @@ from typing import Any
 from gateway import logs, supervisor, worker
 from gateway import settings as settings_of
 from gateway.access_log import AccessLog
+from gateway.compose import Composed, running
 from gateway.last_good import LastGood
 from gateway.metrics import Metrics
 from gateway.policy_source import PolicySource
@@ -82,7 +83,7 @@ class Toy:
         await send({"type": message["type"] + ".complete"})
 
 
-async def toy_compose(settings: Settings) -> worker.Composed:
+async def toy_compose(settings: Settings) -> Composed:
     said = os.environ.get("TOY_START")
     if said == "environment":
         raise OSError("the toy store is locked")
@@ -93,13 +94,13 @@ async def toy_compose(settings: Settings) -> worker.Composed:
         env=os.environ,
         load=toy_load,
         last_good=LastGood(settings.state_dir, settings.policies),
-        objection=lambda policy: objections(policy, worker.running(settings, policy)),
+        objection=lambda policy: objections(policy, running(settings, policy)),
     )
 
     async def aclose() -> None:
         (settings.state_dir / "closed").write_text(str(os.getpid()))
 
-    return worker.Composed(
+    return Composed(
         app=Toy(source),
         source=source,
         metrics=Metrics(),

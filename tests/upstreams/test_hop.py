@@ -10,13 +10,13 @@ from policies.errors import GatewayError
 from policies.plan import Onward
 from upstreams import hop
 from upstreams.hop import (
-    NAMES_KEPT,
     UNKNOWN_WAIT_S,
     forwarded_element,
     inbound_response,
     introduction,
     outbound_request,
 )
+from upstreams.names import NAMES_KEPT
 
 
 @dataclass(frozen=True)

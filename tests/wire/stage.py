@@ -23,6 +23,7 @@ from gateway import http_servers
 from gateway.access_log import AccessLog, record_of
 from gateway.app import create_app
 from gateway.clock import SystemClock
+from gateway.compose import ENGINES
 from gateway.credentials import Credentials
 from gateway.gate import Gate
 from gateway.ledger import MinuteCounters
@@ -30,7 +31,6 @@ from gateway.metrics import Metrics
 from gateway.policy_files import load
 from gateway.stores.memory import MemoryStore
 from gateway.telemetry import NoSpans
-from gateway.worker import ENGINES
 from policies.exchange import Exchange, Outcome
 from policies.sla.outcome import classify
 from policies.snapshot import Snapshot

@@ -1,0 +1,132 @@
+"""A worker's parts, put together in one place: the policy, the stores, the pools, the sinks and the application.
+
+Decides nothing and serves nothing; ``gateway.worker`` runs what is composed here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+
+from gateway import settings as settings_of
+from gateway.access_log import AccessLog
+from gateway.app import create_app
+from gateway.batched import Batched
+from gateway.clock import SystemClock
+from gateway.credentials import Credentials
+from gateway.gate import App
+from gateway.last_good import LastGood
+from gateway.ledger import MinuteCounters
+from gateway.metrics import Metrics
+from gateway.policy_source import PolicySource
+from gateway.servable import objections
+from gateway.settings import Settings
+from gateway.stores.memory import MemoryStore
+from gateway.telemetry import NoSpans, OtelSpans, spans_from_environment
+from policies.model import Address, PolicySet, Server
+from upstreams.http1 import Http1Transport
+from upstreams.httpx_engine import HttpxTransport
+from upstreams.pool import Transports
+from upstreams.transport import Transport
+
+ENGINES: Mapping[str, Callable[..., Transport]] = {"http1": Http1Transport, "httpx": HttpxTransport}
+"""The transports that an upstream's ``engine`` may name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Composed:
+    """One worker's parts.
+
+    ``flush`` has everything recorded that has ended; ``last_used`` maps ``tenant/key`` to Unix seconds, from a second
+    on; ``recorded`` is how many outcomes were recorded for the SLA; ``aclose`` ends stores and pools.
+    """
+
+    app: App
+    source: PolicySource
+    metrics: Metrics
+    access_log: AccessLog
+    flush: Callable[[], None]
+    last_used: Callable[[int], Mapping[str, int]]
+    recorded: Callable[[], int]
+    aclose: Callable[[], Awaitable[None]]
+
+
+Compose = Callable[[Settings], Awaitable[Composed]]
+
+
+async def compose(settings: Settings) -> Composed:
+    """The whole worker, put together in one place. Raises ``PolicyRejected``, ``StateError`` and ``OSError``.
+
+    ``settings.listen`` and ``settings.admin`` are the addresses really bound, never to be connected to.
+    """
+    clock = SystemClock()
+    source = PolicySource(
+        settings.policies,
+        env=os.environ,
+        secrets_dir=settings.secrets_dir,
+        last_good=LastGood(settings.state_dir, settings.policies, settings.secrets_dir),
+        objection=lambda policy: objections(policy, running(settings, policy)),
+    )
+    store = MemoryStore(clock, settings.state_dir)
+    await store.start()
+    transports = _transports(settings, source)
+    credentials = Credentials(clock=clock)
+    server = settings_of.effective(settings, source.current.policy.server)
+    spans = spans_from_environment(clock, settings_of.traces_environment(os.environ, server.traces))
+    metrics, minutes = Metrics(), MinuteCounters()
+    access_log = AccessLog(server.access_log)
+    records = Batched((minutes, metrics, access_log))
+    app = create_app(
+        source=source,
+        store=store,
+        clock=clock,
+        transports=transports,
+        authenticator=credentials,
+        sinks=(records,),
+        spans=spans,
+        instance=instance_name(settings),
+    )
+    return Composed(
+        app=app,
+        source=source,
+        metrics=metrics,
+        access_log=access_log,
+        flush=records.flush,
+        last_used=credentials.last_used,
+        recorded=lambda: minutes.recorded,
+        aclose=lambda: _closed(store, transports, credentials, spans),
+    )
+
+
+def _transports(settings: Settings, source: PolicySource) -> Transports:
+    """The pools of the upstreams; those that a policy no longer names are ended."""
+    listeners = frozenset((own.host, own.port) for own in (settings.listen, settings.admin) if own is not None)
+    transports = Transports(lambda upstream: ENGINES[upstream.engine](upstream, listeners=listeners))
+    source.on_change.append(lambda snapshot: transports.retain(snapshot.policy.upstreams.values()))
+    return transports
+
+
+async def _closed(
+    store: MemoryStore, transports: Transports, credentials: Credentials, spans: NoSpans | OtelSpans
+) -> None:
+    await store.aclose()
+    await transports.aclose()
+    await credentials.aclose()
+    await asyncio.to_thread(spans.close)
+
+
+def running(settings: Settings, policy: PolicySet) -> Server:
+    """The server section as it really is; the admin listener and the workers are the supervisor's, checked there."""
+    own = replace(policy.server, workers=1)
+    if settings.listen is not None:
+        own = replace(own, listen=settings.listen)
+    return replace(own, admin=Address(host="127.0.0.1", port=0))
+
+
+def instance_name(settings: Settings) -> str:
+    """``TIERGATE_INSTANCE`` or the host's name, as a pseudonym in ``Via`` may be spelt (RFC 9110 7.6.3)."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", settings.instance or socket.gethostname()) or "tiergate"
