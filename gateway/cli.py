@@ -153,14 +153,14 @@ def mint(
     from policies.format.entries import id_problem
     from policies.model import ANONYMOUS
 
-    id = id if id is not None else _key_id()
+    key = minted()
+    id = id if id is not None else _key_id(key.sha256)
     for what, name in (("tenant", tenant), ("key", id)):
         problem = id_problem(name) or ("begins or ends with a space" if name != name.strip() else None)
         if what == "tenant" and name == ANONYMOUS:
             problem = "stands for callers without a credential"
         if problem:
             raise UsageError(f"{what} id {name[:80]!r} {problem}")
-    key = minted()
     typer.echo(f"key     {key.text}")
     typer.echo(f"sha256  {key.sha256}")
     typer.echo(f"paste under tenants.{tenant}:")
@@ -171,11 +171,11 @@ def mint(
     typer.echo("The key is shown this once. Hand it over safely; the gateway can never show it again.", err=True)
 
 
-def _key_id() -> str:
-    """Today's, so that the next key of the same tenant gets another."""
+def _key_id(sha256: str) -> str:
+    """Today's, and the key's own, so that the next key of the same tenant gets another."""
     from datetime import UTC, datetime
 
-    return datetime.now(UTC).strftime("k-%Y%m%d")
+    return f"{datetime.now(UTC):k-%Y%m%d}-{sha256[:4]}"
 
 
 @keys_app.command("list", epilog="Example: tiergate keys list --output json")
@@ -251,7 +251,11 @@ def upstream(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on.")] = 9000,
 ) -> None:
-    """A scripted API to put behind the gateway: ok, slow, streamed, throttling, failing."""
+    """A scripted API to put behind the gateway: ok, slow, streamed, throttling, failing.
+
+    It does what the path says: /any/slow=2s, /stream=20x100ms, /sse, /large=10MB, /status=503, /throttle=DIALECT,
+    /reset=head, /garbage; any other path answers what arrived, as JSON.
+    """
     from gateway.mock_upstream import run_mock_upstream
 
     try:

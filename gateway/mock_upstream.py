@@ -75,6 +75,19 @@ def octets(text: str) -> int:
     return int(amount * _SIZES[unit])
 
 
+FORMS = "slow=2s, stream=20x100ms, large=10MB, status=500 (units: ms s m B KB MB KiB MiB)"
+
+
+def unreadable(script: Mapping[str, str]) -> bool:
+    """Whether an amount that was asked for cannot be read."""
+    count, _, pause = script.get("stream", "1").partition("x")
+    try:
+        seconds(script.get("slow", "0")), seconds(pause or "0"), octets(script.get("large", "0"))
+        return not (count.isdigit() and script.get("status", "200").isdigit())
+    except (ValueError, KeyError):
+        return True
+
+
 def _split(text: str, default: str) -> tuple[float, str]:
     match = re.fullmatch(r"([0-9.]+)([A-Za-z]*)", text)
     if match is None:
@@ -213,6 +226,10 @@ class _Connection:
         self._writer.write(data)
 
     async def _answer(self, request: Received, script: Mapping[str, str]) -> None:
+        if unreadable(script):
+            body = f"cannot read what was asked for; write it like {FORMS}\n".encode()
+            self._write(head(400, [("content-type", "text/plain"), ("content-length", str(len(body)))]) + body)
+            return
         if "hold" in script:
             await self._until_closed()
         if "slow" in script:

@@ -62,6 +62,9 @@ def run_once(directory: Path) -> tuple[float, float]:
 
 
 def main() -> int:
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(__doc__)
+        return 0
     with tempfile.TemporaryDirectory() as name:
         write_set(Path(name))
         run_once(Path(name))

@@ -81,6 +81,9 @@ def in_process(directory: Path, kind: str) -> float:
 
 
 def main() -> int:
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(__doc__)
+        return 0
     if len(sys.argv) == 3:
         print(measure(Path(sys.argv[2]), memory=sys.argv[1] == "memory"))
         return 0

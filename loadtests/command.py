@@ -52,6 +52,8 @@ def run(
         print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
         return 3
     print(text(found))
+    if chosen.quick:
+        print("a quick run: it works; neither its figures nor its verdicts mean anything")
     if chosen.json:
         chosen.json.write_text(json.dumps(found, indent=1) + "\n")
     if plot is not None and chosen.plot:

@@ -97,7 +97,7 @@ def test_a_minted_key_matches_its_digest_and_is_never_the_same() -> None:
 
 def test_a_key_without_an_id_is_named_by_its_day_as_a_line_and_as_a_list_item() -> None:
     lines = tiergate("keys", "mint", "acme").stdout.splitlines()
-    items = [line for line in lines if re.search(r'\{id: "k-20[0-9]{6}", sha256: [0-9a-f]{64}\}', line)]
+    items = [line for line in lines if re.search(r'\{id: "k-20[0-9]{6}-[0-9a-f]{4}", sha256: [0-9a-f]{64}\}', line)]
     assert [item.split("{")[0].strip() for item in items] == ["keys: [", "-"]
 
 

@@ -22,13 +22,13 @@ def termination() -> Iterator[None]:
     signal.signal(signal.SIGTERM, before)
 
 
-def code(found: Found | Exception, folder: Path) -> int:
+def code(found: Found | Exception, folder: Path, *, quick: bool = False) -> int:
     def measure(chosen: argparse.Namespace) -> Found:
         if isinstance(found, Exception):
             raise found
         return found
 
-    chosen = argparse.Namespace(json=folder / "found.json", plot=folder / "found.svg")
+    chosen = argparse.Namespace(quick=quick, json=folder / "found.json", plot=folder / "found.svg")
     return command.run(measure, chosen, text=str, wrong=lambda found: bool(found["wrong"]), plot=lambda found: "<svg/>")
 
 
@@ -39,6 +39,14 @@ def test_a_wrong_answer_is_exit_code_1_and_everything_is_written_all_the_same(
     assert code({"wrong": wrong}, tmp_path) == expected
     assert json.loads((tmp_path / "found.json").read_text()) == {"wrong": wrong}
     assert (tmp_path / "found.svg").read_text() == "<svg/>"
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_quick_run_says_that_it_judges_nothing(
+    quick: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert code({"wrong": 0}, tmp_path, quick=quick) == 0
+    assert ("neither its figures nor its verdicts" in capsys.readouterr().out) is quick
 
 
 @pytest.mark.parametrize("error", [NotStarted("no nginx"), OSError("no port")])
