@@ -101,7 +101,8 @@ def _axes(panel: Panel, frame: _Frame) -> list[str]:
         drawn.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="#dddddd"/>')
         drawn.append(_text(LEFT - 6, y + 4, f"{value:,.4g}", anchor="end"))
     for at, label in _marks(panel, frame):
-        drawn.append(_text(frame.x(at), HEIGHT - BOTTOM + 16, label, anchor="middle"))
+        inside = min(frame.x(at), WIDTH - 4 * len(label))  # a long number under the last mark would be cut
+        drawn.append(_text(inside, HEIGHT - BOTTOM + 16, label, anchor="middle"))
     drawn.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - BOTTOM + 32, panel.x, anchor="middle"))
     return drawn
 
