@@ -118,7 +118,8 @@ def check(
 
     chosen = directory or _settings().policies
     if not chosen.is_dir():
-        _fail(f"{chosen} is not a directory", EXIT_ENVIRONMENT)
+        what = "is not a directory" if chosen.exists() else "does not exist; give one: tiergate check DIR"
+        _fail(f"policy directory {chosen} {what}", EXIT_ENVIRONMENT)
     raise typer.Exit(run_check(chosen, output.value, sys.stdout, os.environ))
 
 
@@ -227,7 +228,8 @@ def reload(state_dir: StateOption = None, output: OutputOption = Output.text) ->
         typer.echo(json.dumps({"schema": 1, **answer}))
     else:
         for one in answer["workers"]:
-            typer.echo(f"worker {one['worker']}: {one['outcome']}, policy {one.get('version')}")
+            in_force = " stays in force" if one["outcome"] == "rejected" else ""
+            typer.echo(f"worker {one['worker']}: {one['outcome']}, policy {one.get('version')}{in_force}")
         for finding in dict.fromkeys(line for one in answer["workers"] for line in one.get("findings", ())):
             typer.echo(finding)
         for pending in answer["pending"]:
