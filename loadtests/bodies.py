@@ -4,9 +4,10 @@
 
 One origin (``loadtests.transfer``) behind every peer. In each round each peer in turn answers downloads, then takes
 uploads, over keep-alive connections; every body must arrive whole. Printed are medians over the rounds: throughput,
-and CPU of the peer's process tree by megabyte (10^6 octets); ratios to Envoy are medians of the rounds' own. Client and
-origin take part of the same cores, so throughput is a figure to compare and not to quote. Exits 0; 1 when a body did
-not pass whole; 3 when something could not be started. A goal that is missed is printed and is no failure.
+and CPU of the peer's process tree by megabyte (10^6 octets); ratios to Envoy are medians of the rounds' own; the peak
+is the most memory its processes ever had, which no size of a body may move (``--size 2000000000``). Client and origin
+take part of the same cores, so throughput is a figure to compare and not to quote. Exits 0; 1 when a body did not
+pass whole; 3 when something could not be started. A goal that is missed is printed and is no failure.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 from loadtests import command, report
 from loadtests.command import positive
 from loadtests.compare import SETTLE_S, peers_of
-from loadtests.measure import cpu_us, median, median_ratio
+from loadtests.measure import cpu_us, median, median_ratio, peak
 from loadtests.peers.catalogue import PEERS
 from loadtests.peers.peer import Launch
 from loadtests.stage import Stage, stage
@@ -31,6 +32,7 @@ from loadtests.transfer import DIRECTIONS, SIZE, Moved, move
 MEASURED = ("nginx", "envoy", "bare-engine", "tiergate")
 AGAINST = "envoy"
 AT_LEAST = 0.8
+MIB = 1 << 20
 QUICK_SIZE = 100_000
 
 
@@ -38,6 +40,7 @@ QUICK_SIZE = 100_000
 class Round:
     moved: Moved
     cpu_us: int
+    peak: int
 
     @property
     def us_per_mb(self) -> float:
@@ -81,7 +84,8 @@ def measure(chosen: argparse.Namespace, peers: Sequence[Peer], step: Callable[[f
                 before = cpu_us(peer.pid)
                 moved = move(peer.port, direction, chosen.size, chosen.connections, chosen.seconds)
                 time.sleep(chosen.settle)
-                peer.rounds[direction].append(Round(moved=moved, cpu_us=cpu_us(peer.pid) - before))
+                used = cpu_us(peer.pid) - before
+                peer.rounds[direction].append(Round(moved=moved, cpu_us=used, peak=peak(peer.pid)))
                 done += 1
                 step(done)
 
@@ -105,6 +109,7 @@ def _row(peer: Peer, direction: str, against: Peer | None) -> dict[str, Any]:
         "highest": round(max(speeds)),
         "ratio_to_envoy": ratio,
         "cpu_us_per_mb": round(median(one.us_per_mb for one in rounds), 1),
+        "peak_mib": round(max(one.peak for one in rounds) / MIB, 1),
         "bodies": sum(one.moved.bodies for one in rounds),
         "failed": sum(one.moved.failed for one in rounds),
         "rounds": [asdict(one) for one in rounds],
@@ -119,6 +124,7 @@ COLUMNS = (
     ("highest", "highest"),
     ("to Envoy", "ratio_to_envoy"),
     ("CPU us/MB", "cpu_us_per_mb"),
+    ("peak MiB", "peak_mib"),
     ("bodies", "bodies"),
 )
 

@@ -87,6 +87,17 @@ def memory(pid: int) -> Memory:
     return Memory(rss=rss, pss=pss)
 
 
+def peak(pid: int) -> int:
+    """The most resident memory that each process of the tree ever had, added up, in bytes."""
+    found = 0
+    for one in tree(pid):
+        for line in _text(PROC / str(one) / "status").splitlines():
+            name, _, size = line.partition(":")
+            if name == "VmHWM":
+                found += _kib(size)
+    return found
+
+
 def percentile(ordered: Sequence[int], percent: int) -> int:
     """The smallest member of ``ordered`` that at least ``percent`` of all do not exceed; 0 of none."""
     if not ordered:

@@ -110,7 +110,8 @@ def test_bodies_are_counted_one_by_one(direction: str) -> None:
 def test_throughput_is_compared_round_by_round() -> None:
     def peer(name: str, *speeds: int) -> Peer:
         rounds = [
-            bodies.Round(moved=Moved(bodies=1, octets=speed, duration_us=1, failed=0), cpu_us=speed) for speed in speeds
+            bodies.Round(moved=Moved(bodies=1, octets=speed, duration_us=1, failed=0), cpu_us=speed, peak=0)
+            for speed in speeds
         ]
         return Peer(name=name, pid=0, port=0, rounds={DOWN: rounds, UP: rounds})
 
@@ -128,7 +129,9 @@ def test_a_tiny_run_moves_bodies_both_ways() -> None:
     assert [(row["peer"], row["direction"]) for row in found["rows"]] == [
         ("bare-engine", DOWN), ("tiergate", DOWN), ("bare-engine", UP), ("tiergate", UP),
     ]  # fmt: skip
-    assert all(row["bodies"] and not row["failed"] and row["mb_per_s"] > 0 for row in found["rows"])
+    assert all(
+        row["bodies"] and not row["failed"] and row["mb_per_s"] > 0 and row["peak_mib"] > 1 for row in found["rows"]
+    )
     assert found["goals"] == [], "there is nothing to compare with"
     assert "| tiergate " in bodies.text(json.loads(json.dumps(found)))
 
