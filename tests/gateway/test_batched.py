@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.batched import DELAY_S, SIZE, Batched
+from gateway.batched import SIZE, Batched
 from policies.exchange import Exchange, Outcome
 from tests.gateway.facts import finished, outcome
 
@@ -56,8 +56,12 @@ async def test_flush_hands_on_what_is_held_and_only_once() -> None:
     batched.flush()
     batched.flush()
     assert len(sink.seen) == 1
-    await asyncio.sleep(DELAY_S * 5)
-    assert len(sink.seen) == 1
+    later = outcome(status=404)
+    sink.given.clear()
+    batched.record(finished(), later)  # its timer is due after that of the first record
+    async with asyncio.timeout(5):
+        await sink.given.wait()
+    assert [one.status for one in sink.seen] == [200, 404]
 
 
 async def test_a_record_that_one_sink_cannot_take_is_lost_to_it_alone(caplog: pytest.LogCaptureFixture) -> None:

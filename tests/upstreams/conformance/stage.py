@@ -83,12 +83,11 @@ async def read(answer: UpstreamResponse, into: bytearray) -> None:
         await answer.aclose()
 
 
-class Stage:
-    """``engine`` talks to ``origin``."""
+class Caller:
+    """Calls by one engine."""
 
-    def __init__(self, engine: Transport, origin: Origin) -> None:
+    def __init__(self, engine: Transport) -> None:
         self.engine = engine
-        self.origin = origin
 
     async def fetch(self, sent: UpstreamRequest | None = None) -> Reply:
         """A complete answer, or the test fails."""
@@ -101,6 +100,14 @@ class Stage:
         result = await outcome(self.engine, sent or request())
         assert isinstance(result, Failed), result
         return result
+
+
+class Stage(Caller):
+    """``engine`` talks to ``origin``."""
+
+    def __init__(self, engine: Transport, origin: Origin) -> None:
+        super().__init__(engine)
+        self.origin = origin
 
     async def probe(self) -> Arrival:
         """Another caller's exchange; how it arrived."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from policies.model import Pool, Timeouts, Tls
 from tests.upstreams.conformance.cases import Answer, Fault
-from tests.upstreams.conformance.stage import PATIENT, QUICK, Failed, Reply, outcome, pieces, request
+from tests.upstreams.conformance.stage import PATIENT, QUICK, Caller, Reply, outcome, pieces, request
 from tests.upstreams.http2.origin import AUTHORITY, Arrival, Http2Origin, Script
 from tests.upstreams.rig import upstream
 from upstreams.httpx_engine import HttpxTransport
@@ -22,22 +22,12 @@ HASTY = replace(QUICK, connect_us=PATIENT.connect_us)
 _markers = itertools.count(1)
 
 
-class Stage:
+class Stage(Caller):
     """``engine`` talks to ``origin``."""
 
     def __init__(self, engine: HttpxTransport, origin: Http2Origin) -> None:
-        self.engine = engine
+        super().__init__(engine)
         self.origin = origin
-
-    async def fetch(self, sent: UpstreamRequest | None = None) -> Reply:
-        result = await outcome(self.engine, sent or request())
-        assert isinstance(result, Reply), result
-        return result
-
-    async def failure(self, sent: UpstreamRequest | None = None) -> Failed:
-        result = await outcome(self.engine, sent or request())
-        assert isinstance(result, Failed), result
-        return result
 
     async def marked(self, target: bytes) -> Arrival:
         """Another caller's exchange, which must get its own marker; how it arrived."""
