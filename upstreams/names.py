@@ -13,6 +13,8 @@ LONGEST_NAME = 64
 class KnownNames(set[bytes]):
     """A bounded set of names."""
 
+    __slots__ = ()
+
     def learn(self, name: bytes) -> None:
         """Remember ``name``, unless it is too long to be remembered."""
         if len(name) > LONGEST_NAME:
