@@ -15,6 +15,8 @@ from ipaddress import IPv4Network, IPv6Network
 from types import MappingProxyType
 from typing import Any, Literal
 
+from policies.throttling import GENERIC, Profile
+
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -241,7 +243,12 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
-    """An API that is called. ``base_path`` has no trailing slash and may be empty; ``vendor`` is what O10 counts."""
+    """An API that is called. ``base_path`` has no trailing slash and may be empty; ``vendor`` is what O10 counts.
+
+    ``profile`` says how it throttles. ``throttled_body``: what the caller of a throttled call gets for a body.
+    ``map_status`` False leaves the status of a throttle as it came. ``protect``: a throttle is remembered until its
+    reset, and calls in between are answered without being sent.
+    """
 
     name: str
     scheme: Literal["http", "https"]
@@ -256,7 +263,7 @@ class Upstream:
     tls: Tls = Tls()
     engine: Literal["http1", "httpx"] = "http1"
     proxy: Proxy | None = None
-    throttling: str | Mapping[str, object] | None = None
+    profile: Profile = GENERIC
     throttled_body: Literal["normalised", "native"] = "normalised"
     map_status: bool = True
     protect: bool = False

@@ -66,7 +66,6 @@ def upstream_of(
         tls=Tls(ca=form.tls.ca, cert=form.tls.cert, verify=form.tls.verify),
         engine=form.engine,
         proxy=proxy,
-        throttling=throttling,
         throttled_body=form.throttled_body,
         map_status=form.map_status,
         protect=form.protect,
