@@ -196,7 +196,8 @@ def test_a_structured_pair_is_read_whatever_the_profile_says() -> None:
 
 def test_two_limits_that_a_profile_tells_apart_stay_two_though_they_agree() -> None:
     both = profile(
-        "limits: {in: {limit: x-in, remaining: x-in, window: 60s}, out: {limit: x-out, remaining: x-out, window: 60s}}"
+        "limits:\n  in: {limit: x-in, remaining: x-in, window: 60s}\n"
+        "  out: {limit: x-out, remaining: x-out, window: 60s}"
     )
     assert [each.name for each in read(both, 200, {"x-in": "9", "x-out": "9"}).members] == ["in", "out"]
 
