@@ -255,8 +255,9 @@ def upstream(
 ) -> None:
     """A scripted API to put behind the gateway: ok, slow, streamed, throttling, failing.
 
-    It does what the path says: /any/slow=2s, /stream=20x100ms, /sse, /large=10MB, /status=503, /throttle=DIALECT,
-    /reset=head, /garbage; any other path answers what arrived, as JSON.
+    It does what the path says: /any/slow=2s, /stream=20x100ms, /sse, /large=10MB, /status=503, /reset=head, /garbage;
+    /throttle=DIALECT refuses as a provider does, /throttle=DIALECT/wait=2s/times=3 three times, asking for two seconds,
+    and then serves; any other path answers what arrived, as JSON.
     """
     from gateway.mock_upstream import run_mock_upstream
 

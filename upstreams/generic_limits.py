@@ -96,7 +96,7 @@ def _window(quota: int | None, spans: list[tuple[int, int]]) -> int | None:
 def agreed(members: list[UpstreamLimit], *, distinct: bool) -> list[UpstreamLimit]:
     """``members`` without those that say again what another has said, in other units or with less (N12).
 
-    ``distinct``: a profile told them apart, so that two of them with windows are two limits even where they agree.
+    ``distinct``: a profile told them apart, so that only one that adds a window to the other says the same.
     """
     kept: list[UpstreamLimit] = []
     for member in members:
@@ -111,7 +111,7 @@ def agreed(members: list[UpstreamLimit], *, distinct: bool) -> list[UpstreamLimi
 
 def _agree(one: UpstreamLimit, other: UpstreamLimit, *, distinct: bool) -> bool:
     """Whether both may describe one limit: the same counts, and nothing that differs by more than rounding."""
-    if distinct and one.w is not None and other.w is not None and one.genuine_ietf == other.genuine_ietf:
+    if distinct and one.genuine_ietf == other.genuine_ietf and (one.q is None or (one.w is None) == (other.w is None)):
         return False
     return (
         one.q == other.q

@@ -116,13 +116,13 @@ class Reader:
     def read(self, status: int, headers: Headers, body: bytes | None, now_us: int) -> Throttle:
         """``normalise`` by this profile."""
         fields = self._fields(headers)
-        date = fields.pop(b"date", None)
+        date, age = fields.pop(b"date", None), fields.pop(b"age", None)
         if not fields and not body and status not in self._rules and status not in _BY_STATUS:
             return NOTHING
         answer = Answer(status, fields, body, Received(now_us, date[0].decode("latin-1") if date else None))
         rule = self._rule(answer)
         kind = rule[1].kind if rule is not None else _BY_STATUS.get(status, "none")
-        members = self._members(answer)
+        members = [] if age is not None and _positive(age[0]) else self._members(answer)
         named = rule[1].limit if rule is not None else None
         if named is not None and not any(_is_named(member, named) for member in members):
             members.append(UpstreamLimit(name=named, w=self._windows.get(named)))
@@ -151,10 +151,7 @@ class Reader:
         return None
 
     def _members(self, answer: Answer) -> list[UpstreamLimit]:
-        """Every limit that is reported. What a cache has kept says nothing about now (N12, RL-C7)."""
-        age = answer.fields.get(b"age")
-        if age is not None and (count(age[0].decode("latin-1")) or 0) > 0:
-            return []
+        """Every limit that is reported."""
         members = structured_members(answer)
         if not self._families:
             members += generic_members(answer)
@@ -237,6 +234,11 @@ def _tightness(member: UpstreamLimit) -> tuple[int, int, int, int]:
     if r is None:
         return (2 if q is not None else 3, 0, 0, window)
     return (0, r * PRECISION // q, r, window) if q else (1, 0, r, window)
+
+
+def _positive(age: bytes) -> bool:
+    """Whether a cache has kept this answer: then it says nothing about now (N12, RL-C7)."""
+    return (count(age.decode("latin-1")) or 0) > 0
 
 
 def _is_named(member: UpstreamLimit, name: str) -> bool:
