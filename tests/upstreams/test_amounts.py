@@ -320,7 +320,9 @@ def test_a_text_of_256_characters_is_read_and_a_longer_one_is_not() -> None:
 
 
 digits = st.text("0123456789", min_size=1, max_size=13)
-numbers = st.builds(lambda whole, part: f"{whole}.{part}" if part else whole, digits, st.text("0123456789", max_size=30))
+numbers = st.builds(
+    lambda whole, part: f"{whole}.{part}" if part else whole, digits, st.text("0123456789", max_size=30)
+)
 clocks = st.integers(-1_000_000, 1_000_000).map(lambda off_us: Received(NOW_S * SECOND + off_us))
 
 
