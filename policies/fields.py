@@ -47,11 +47,11 @@ def waiting(announcement: Announcement) -> list[Pair]:
     """
     if announcement.wait_s is None or announcement.wait_ms is None:
         return []
-    fields = [
-        (b"retry-after", b"%d" % announcement.wait_s),
-        (b"retry-after-ms", b"%d" % announcement.wait_ms),
-        (b"proxy-status", proxy_status(announcement)),
-    ]
+    fields = [(b"proxy-status", proxy_status(announcement))]
+    if announcement.status < 300:
+        return fields  # Retry-After means nothing there (RFC 9110 10.2.3), and DESIGN §5 promises none
+    fields.append((b"retry-after", b"%d" % announcement.wait_s))
+    fields.append((b"retry-after-ms", b"%d" % announcement.wait_ms))
     if not announcement.should_retry:
         fields.append((b"x-should-retry", b"false"))
     if announcement.status == 429:

@@ -17,6 +17,7 @@ from upstreams.transport import Headers
 
 _MEMBER = re.compile(rb'"([^"]*)";r=(\d+)(?:;t=(\d+))?')
 _POLICY = re.compile(rb'"([^"]*)";q=(\d+)(?:;w=(\d+))?')
+_DELAY = re.compile(rb"(\d{1,9})(?:\.(\d+))?")
 _TRIPLE = (b"ratelimit-limit", b"ratelimit-remaining", b"ratelimit-reset")
 
 
@@ -45,7 +46,8 @@ class Reader:
         selected, members = _limits(headers)
         rule = next((each for each in self.profile.when if _holds(each, status, headers, body)), None)
         kind = rule.kind if rule else "quota" if status == 429 else "none"
-        stated = [int(v) for n, v in headers if n == b"retry-after" and v.isdigit() and len(v) < 9]
+        texts = [_DELAY.fullmatch(v) for n, v in headers if n == b"retry-after"]
+        stated = [int(m[1]) + bool((m[2] or b"").strip(b"0")) for m in texts if m]
         wait = max((each for each in stated if each <= MAX_WAIT_S), default=None)
         if wait is None and rule is not None:
             wait = rule.wait_s

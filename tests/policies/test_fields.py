@@ -220,9 +220,9 @@ def test_unix_seconds_count_from_when_the_upstream_answered() -> None:
 def test_a_throttle_says_when_to_come_back_and_what_it_came_as() -> None:
     more = {"throttled": True, "received": 403, "status": 429, "wait_s": 47, "wait_ms": 46_210, "triple": SPENT}
     assert waiting(said(SPENT, **more)) == [
+        (b"proxy-status", b"tiergate; received-status=403"),
         (b"retry-after", b"47"),
         (b"retry-after-ms", b"46210"),
-        (b"proxy-status", b"tiergate; received-status=403"),
         (b"cache-control", b"no-store"),
     ]
     billed = dict(waiting(said(SPENT, **more, should_retry=False, remembered=True)))
@@ -230,3 +230,4 @@ def test_a_throttle_says_when_to_come_back_and_what_it_came_as() -> None:
     assert billed[b"proxy-status"] == b'tiergate; received-status=403; details="remembered"'
     assert b"cache-control" not in dict(waiting(said(SPENT, **{**more, "status": 403})))
     assert waiting(said(LEFT)) == []
+    assert [name for name, _ in waiting(said(SPENT, **{**more, "status": 200}))] == [b"proxy-status"]
