@@ -1,7 +1,7 @@
 """What an upstream's throttling signal says (``Throttle``), and how one is recognised (``Profile``): values alone.
 
 ``upstreams.throttle`` reads answers by a profile, ``policies.format.profiles`` makes profiles from their files,
-``policies.passed_on`` says what a caller is told. Nothing here reads, parses or decides. Sources: spec
+``policies.announcement`` says what a caller is told. Nothing here reads, parses or decides. Sources: spec
 throttling.md, RULINGS 11-14. Regular expressions are texts in RE2 syntax, which cannot backtrack.
 """
 

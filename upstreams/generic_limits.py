@@ -32,11 +32,11 @@ def structured_members(answer: Answer) -> list[UpstreamLimit]:
     return structured(answer, POLICY, CURRENT)
 
 
-def generic_members(answer: Answer) -> list[UpstreamLimit]:
-    """Every family of the names that everybody uses; the structured pair is read apart."""
+def generic_members(answer: Answer, *, paired: bool) -> list[UpstreamLimit]:
+    """Every family of the names that everybody uses; ``paired``: those of the structured pair are read already."""
     fields = answer.fields
-    spans = windows(joined(fields.get(POLICY))) or [] if POLICY in fields else []
-    found = _dictionary(answer, spans) if CURRENT in fields else []
+    spans = windows(joined(fields.get(POLICY))) or [] if POLICY in fields and not paired else []
+    found = _dictionary(answer, spans) if CURRENT in fields and not paired else []
     for names in _NAMES:
         for name in names:
             if name in fields:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime
+from functools import lru_cache
 
 SECOND_US = 1_000_000
 _DAY_S = 86_400
@@ -41,6 +42,12 @@ _JS = re.compile(
 )
 
 
+@lru_cache(maxsize=64)
+def _imf_fixdate(day: str, month: str, year: str, *time: str) -> int | None:
+    """The form that everybody sends, and that is the same for all answers of a second."""
+    return _instant_us(int(year), _MONTHS[month], int(day), *time)
+
+
 def http_date(text: str, now_us: int) -> int | None:
     """The instant of an HTTP-date in any of its three forms.
 
@@ -48,8 +55,7 @@ def http_date(text: str, now_us: int) -> int | None:
     """
     found = _IMF_FIXDATE.fullmatch(text)
     if found is not None:
-        day, month, year, *time = found.groups()
-        return _instant_us(int(year), _MONTHS[month], int(day), *time)
+        return _imf_fixdate(*found.groups())
     found = _ASCTIME.fullmatch(text)
     if found is not None:
         month, day, hour, minute, second, year = found.groups()

@@ -154,7 +154,7 @@ class Reader:
         """Every limit that is reported."""
         members = structured_members(answer)
         if not self._families:
-            members += generic_members(answer)
+            members += generic_members(answer, paired=any(member.r is not None for member in members))
         for family in self._families:
             members += family(answer)
         return agreed(members, distinct=bool(self._families)) if len(members) > 1 else members

@@ -56,9 +56,12 @@ def _made_by_gateway(outcome: Outcome) -> Class:
 def _passed_on(outcome: Outcome) -> Class:
     if outcome.truncated_by == "gateway":  # O8
         return "bad", "gateway"
-    if outcome.truncated_by == "upstream" or (outcome.upstream_status or outcome.status) >= 500:  # O6
+    throttled = outcome.source == "upstream" and outcome.status == 429  # also one that came as a 5xx
+    if outcome.truncated_by == "upstream" or (
+        not throttled and (outcome.upstream_status or outcome.status) >= 500
+    ):  # O6
         return _of_owner(outcome.owner)
-    if outcome.source == "upstream" or outcome.status == 429:  # O7
+    if throttled or outcome.status == 429:  # O7
         if outcome.owner in OWNER_CAUSES:
             return "ignored", "upstream_throttle"
         return "bad", "managed_upstream"
