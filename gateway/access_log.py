@@ -21,6 +21,7 @@ from policies.fields import tightest
 
 if TYPE_CHECKING:
     from policies.admission.decision import Decision
+    from policies.announcement import Announcement
     from policies.exchange import Exchange, Outcome
 
 log = logging.getLogger("tiergate.access_log")
@@ -45,7 +46,8 @@ def outcome_word(exchange: Exchange, outcome: Outcome) -> str:
         return "aborted"
     if outcome.status >= 500 or outcome.truncated_by is not None:
         return "error"
-    if outcome.source is not None:
+    said = exchange.announcement
+    if outcome.source is not None or (said is not None and said.throttled):
         return "limited"
     return "allowed" if outcome.reason is None else "refused"
 
@@ -82,6 +84,8 @@ def record_of(exchange: Exchange, outcome: Outcome, second: str) -> dict[str, An
     }
     if exchange.decision is not None:
         _add_tightest(line, exchange.decision)
+    if exchange.announcement is not None and exchange.announcement.throttled:
+        _add_throttle(line, exchange.announcement)
     if outcome.reason is not None or outcome.truncated_by is not None:
         line["phase"] = outcome.phase
         line["truncated_by"] = outcome.truncated_by
@@ -90,7 +94,7 @@ def record_of(exchange: Exchange, outcome: Outcome, second: str) -> dict[str, An
 
 
 def _add_tightest(line: dict[str, Any], decision: Decision) -> None:
-    """``limit`` and ``remaining`` of the limit that the triple describes as well."""
+    """``limit`` and ``remaining`` of the limit of ours with the lowest share left."""
     index = tightest(decision)
     if index is not None:
         line["limit"] = decision.demand.charges[index].limit.name
@@ -99,6 +103,16 @@ def _add_tightest(line: dict[str, Any], decision: Decision) -> None:
         line["refused_by"] = decision.refused_by
     if decision.shadow_refused:
         line["shadow_refused_by"] = decision.shadow_refused
+
+
+def _add_throttle(line: dict[str, Any], said: Announcement) -> None:
+    """What the caller was told of the upstream's throttle; the span says the same."""
+    line["provider"] = said.provider
+    line["kind"] = said.kind
+    line["estimated"] = said.estimated
+    line["received_status"] = said.received
+    line["remembered"] = said.remembered
+    line["violated"] = said.violated
 
 
 class AccessLog:

@@ -178,10 +178,10 @@ class OtelSpans:
         return (exchange.started_wall_us + steady_us - exchange.started_us) * 1000
 
 
-def server_attributes(exchange: Exchange) -> dict[str, str | int]:
+def server_attributes(exchange: Exchange) -> dict[str, str | int | bool]:
     """Stable HTTP semantic conventions, then ours (spec conventions.md section 2); absent facts are left out."""
     status = exchange.status or 500
-    facts: dict[str, str | int | None] = {
+    facts: dict[str, str | int | bool | None] = {
         "http.request.method": exchange.method,
         "url.path": exchange.path,
         "url.scheme": "http",
@@ -196,6 +196,7 @@ def server_attributes(exchange: Exchange) -> dict[str, str | int]:
         "gateway.error": exchange.error_code,
         "gateway.request.id": exchange.request_id,
         **_ratelimit(exchange),
+        **_throttle(exchange),
     }
     return {name: value for name, value in facts.items() if value is not None}
 
@@ -209,6 +210,21 @@ def _ratelimit(exchange: Exchange) -> dict[str, str | int | None]:
         "gateway.ratelimit.outcome": "shadow_limited" if decision.shadow_refused else outcome,
         "gateway.ratelimit.policy": ",".join(decision.refused_by or decision.shadow_refused) or None,
         "gateway.ratelimit.source": exchange.source,
+    }
+
+
+def _throttle(exchange: Exchange) -> dict[str, str | int | bool | None]:
+    """What the caller was told of an upstream's throttle; the access log says the same."""
+    said = exchange.announcement
+    if said is None or not said.throttled:
+        return {}
+    return {
+        "gateway.throttle.provider": said.provider,
+        "gateway.throttle.kind": said.kind,
+        "gateway.throttle.estimated": said.estimated,
+        "gateway.throttle.received_status": said.received,
+        "gateway.throttle.remembered": said.remembered,
+        "gateway.throttle.violated": said.violated,
     }
 
 

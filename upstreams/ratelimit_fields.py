@@ -58,10 +58,9 @@ _ESCAPED = re.compile(r"\\(.)")
 # The older drafts' own grammar, with the blanks around `;` that it allows (RFC 9110 5.6.6).
 _NAME = r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+"
 _QUOTED = r'"[^"\\]*(?:\\.[^"\\]*)*"'
-_OLD_PARAMETER = f";[ \t]*({_NAME})(?:=({_NAME}|{_QUOTED}))?"
 _OLD_PARAMETERS = f"(?:[ \t]*;[ \t]*{_NAME}(?:=(?:{_NAME}|{_QUOTED}))?)*"
 _OLD_POLICY = re.compile(rf"(-?[0-9]{{1,15}}(?:\.[0-9]+)?)({_OLD_PARAMETERS}){_NEXT}|{_WRONG}")
-_OLD_PARAMETER_OF = re.compile(_OLD_PARAMETER)
+_OLD_PARAMETER = re.compile(f";[ \t]*({_NAME})(?:=({_NAME}|{_QUOTED}))?")
 
 _WEEKDAY = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*, "
 _VALUE = re.compile(rf'((?:{_WEEKDAY})?[^",]*(?:{_QUOTED}[^",]*)*)(?:,[ \t]*|\Z)|({_WRONG})')
@@ -154,7 +153,7 @@ def limits(text: str) -> tuple[list[int], list[tuple[int, int]]] | None:
     pairs: list[tuple[int, int]] = []
     for number, more in _OLD_POLICY.findall(text.strip(_BLANKS)):
         quota = count(number)
-        window = dict(_OLD_PARAMETER_OF.findall(more)).get("w") if more else None
+        window = dict(_OLD_PARAMETER.findall(more)).get("w") if more else None
         if quota is None:
             return None
         if window is None:
