@@ -64,6 +64,13 @@ async def test_the_guides_client_gives_up_after_as_many_calls_as_it_was_allowed(
         stage.came_back_once(after_s=1)
 
 
+def test_every_npm_package_is_pinned_by_its_hash() -> None:
+    packages = json.loads(node.LOCK.read_text())["packages"]
+    assert {name: entry.get("integrity", "")[:7] for name, entry in packages.items() if name} == {
+        "node_modules/ratelimit-header-parser": "sha512-"
+    }
+
+
 async def parsed(home: Path, ratelimit: Dialects) -> Any:
     folder = await asyncio.to_thread(node.packages)
     async with staged(home, ratelimit=ratelimit) as stage:

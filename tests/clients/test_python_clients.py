@@ -154,6 +154,14 @@ async def test_stripe_raises_its_own_error_with_its_own_fields(tmp_path: Path) -
     assert int(error.headers["retry-after"]) >= 1
 
 
+async def test_stripe_needs_its_native_body(tmp_path: Path) -> None:
+    """Where ``error`` is a text its own reading of the error fails; the page tells operators to choose ``native``."""
+    async with staged(tmp_path) as stage:
+        with pytest.raises(AttributeError):
+            await asyncio.to_thread(customer, stage.throttling("stripe-unsure", profile="stripe", body="normalised"))
+        assert len(stage.calls) == 1
+
+
 # --- slack_sdk: its rate-limit handler sleeps for Retry-After and up to a second more ---------------------------------
 
 
