@@ -142,6 +142,39 @@ def schema() -> None:
     raise typer.Exit(run_schema(sys.stdout))
 
 
+@app.command(epilog="Example: tiergate throttle --status 429 --header 'retry-after: 30' --body answer.json")
+def throttle(
+    provider: Annotated[str | None, typer.Option(help="A built-in profile, see --list; default: generic.")] = None,
+    host: Annotated[str | None, typer.Option(help="Instead: the upstream's host, which chooses the profile.")] = None,
+    profile: Annotated[Path | None, typer.Option(help="Instead: a file with a profile, as in a policy file.")] = None,
+    status: Annotated[int | None, typer.Option(min=200, max=599, help="Status of the upstream's answer.")] = None,
+    header: Annotated[list[str] | None, typer.Option(help="A field of it, 'name: value'; may be repeated.")] = None,
+    body: Annotated[Path | None, typer.Option(help="A file with its body; - for standard input.")] = None,
+    now: Annotated[
+        str | None, typer.Option(help="The gateway's clock: Unix seconds or RFC 3339; default: now.")
+    ] = None,
+    native: Annotated[bool, typer.Option("--native", help="As under throttled_body: native.")] = False,
+    keep_status: Annotated[bool, typer.Option("--keep-status", help="As under map_status: false.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="List the built-in profiles with their hosts.")] = False,
+    output: OutputOption = Output.text,
+) -> None:
+    """What the gateway makes of an upstream's answer: is it a throttle, by which rule, and what does the caller get."""
+    from gateway import throttle_command
+
+    if list_:
+        typer.echo(throttle_command.listing(output is Output.json), nl=False)
+        return
+    try:
+        answer = throttle_command.answer(status, header or [], body, now)
+        chosen = throttle_command.chosen(provider, host, profile)
+        text = throttle_command.run(chosen, answer, native, keep_status, output is Output.json)
+    except throttle_command.Unusable as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}", EXIT_ENVIRONMENT)
+    typer.echo(text, nl=False)
+
+
 @keys_app.command(epilog="Example: tiergate keys mint acme")
 def mint(
     tenant: Annotated[str, typer.Argument(help="Whose key it will be.")],
@@ -255,8 +288,9 @@ def upstream(
 ) -> None:
     """A scripted API to put behind the gateway: ok, slow, streamed, throttling, failing.
 
-    It does what the path says: /any/slow=2s, /stream=20x100ms, /sse, /large=10MB, /status=503, /throttle=DIALECT,
-    /reset=head, /garbage; any other path answers what arrived, as JSON.
+    It does what the path says: /any/slow=2s, /stream=20x100ms, /sse, /large=10MB, /status=503, /reset=head, /garbage;
+    /throttle=DIALECT refuses as a provider does, /throttle=DIALECT/wait=2s/times=3 three times, asking for two seconds,
+    and then serves; any other path answers what arrived, as JSON.
     """
     from gateway.mock_upstream import run_mock_upstream
 

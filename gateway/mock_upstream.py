@@ -1,9 +1,10 @@
 """A scripted origin on loopback: what an upstream may do to a gateway, on request.
 
 Behaviours come from path segments (``/any/slow=2s/ok``) or from the ``x-mock`` field
-(``x-mock: status=500, chunked``): ``ok slow=2s stream=20x100ms large=10MB status=N throttle=DIALECT early hold
-chunked gzip sse drip close reset=head reset=body:N garbage two-lengths short``. Any other path answers 200 and
-tells as JSON what arrived, so that a test can prove what did not. Raw sockets, because most of this is not HTTP.
+(``x-mock: status=500, chunked``): ``ok slow=2s stream=20x100ms large=10MB status=N throttle=DIALECT wait=2s times=N
+early hold chunked gzip sse drip close reset=head reset=body:N garbage two-lengths short``. Any other path answers 200
+and tells as JSON what arrived, so that a test can prove what did not. ``wait`` is what a throttle announces; after
+``times`` of them the same path is served. Raw sockets, because most of this is not HTTP.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ import signal
 import socket
 import struct
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from importlib.resources import files
 from types import TracebackType
 from typing import Any, Self
 
 import h11
-import yaml
+
+from gateway.mock_dialects import Answer, Refusals, afterwards, throttled
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _SIZES = {"B": 1, "KB": 1_000, "MB": 1_000_000, "KiB": 1024, "MiB": 1_048_576}
 _WORDS = frozenset(
-    ("ok", "slow", "stream", "large", "status", "throttle", "early", "hold", "chunked", "gzip", "sse", "drip", "close",
-     "reset", "garbage", "two-lengths", "short")
+    ("ok", "slow", "stream", "large", "status", "throttle", "wait", "times", "early", "hold", "chunked", "gzip", "sse",
+     "drip", "close", "reset", "garbage", "two-lengths", "short")
 )  # fmt: skip
 BLOCK = b"0123456789abcdef" * 4096
 READ_SIZE = 65_536
@@ -83,7 +84,8 @@ def unreadable(script: Mapping[str, str]) -> bool:
     count, _, pause = script.get("stream", "1").partition("x")
     try:
         seconds(script.get("slow", "0")), seconds(pause or "0"), octets(script.get("large", "0"))
-        return not (count.isdigit() and script.get("status", "200").isdigit())
+        seconds(script.get("wait", "0"))
+        return not all(amount.isdigit() for amount in (count, script.get("status", "200"), script.get("times", "0")))
     except (ValueError, KeyError):
         return True
 
@@ -93,14 +95,6 @@ def _split(text: str, default: str) -> tuple[float, str]:
     if match is None:
         raise ValueError(f"not an amount with a unit: {text!r}")
     return float(match[1]), match[2] or default
-
-
-@lru_cache(maxsize=1)
-def dialects() -> Mapping[str, Mapping[str, Any]]:
-    """The sample throttling answers of ``mock_dialects.yaml``, by name."""
-    text = files("gateway").joinpath("mock_dialects.yaml").read_text("utf-8")
-    loaded: Mapping[str, Mapping[str, Any]] = yaml.safe_load(text)
-    return loaded
 
 
 class MockUpstream:
@@ -113,6 +107,7 @@ class MockUpstream:
         self._server: asyncio.Server | None = None
         self._tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self.requests: list[Received] = []
+        self.refusals = Refusals()
         self.connections = 0
 
     async def __aenter__(self) -> Self:
@@ -240,7 +235,7 @@ class _Connection:
         if await self._streamed(script, bodiless):
             await self._writer.drain()
             return
-        status, headers, body = _whole(request, script, self._number)
+        status, headers, body = _whole(request, script, self._number, self._origin.refusals)
         framing, content = _framed(body, script) if status not in (204, 304) else ([], b"")
         self._write(head(status, [*headers, *framing]) + (b"" if bodiless else content))
         await self._writer.drain()
@@ -316,15 +311,14 @@ class _Connection:
         self._write(b"0\r\n\r\n")
 
 
-def _whole(request: Received, script: Mapping[str, str], number: int) -> tuple[int, list[tuple[str, str]], bytes]:
+def _whole(
+    request: Received, script: Mapping[str, str], number: int, refusals: Refusals
+) -> tuple[int, list[tuple[str, str]], bytes]:
     """Status, fields and body of an answer that is sent in one piece."""
     if "throttle" in script:
-        sample = dialects().get(script["throttle"])
-        if sample is None:
-            return 404, [("content-type", "application/json")], b'{"error": "no such dialect"}'
-        body = sample.get("body", "")
-        text = body if isinstance(body, str) else json.dumps(body)
-        return int(sample["status"]), [(name, str(value)) for name, value in sample.get("headers", [])], text.encode()
+        answer = _of_dialect(request, script, refusals)
+        if answer is not None:
+            return answer.status, answer.headers, answer.body
     status = int(script.get("status") or 200)
     body = json.dumps(echo(request, number)).encode()
     if status in (204, 304):
@@ -333,6 +327,14 @@ def _whole(request: Received, script: Mapping[str, str], number: int) -> tuple[i
     if "gzip" in script:
         return status, [*headers, ("content-encoding", "gzip")], gzip.compress(body)
     return status, headers, body
+
+
+def _of_dialect(request: Received, script: Mapping[str, str], refusals: Refusals) -> Answer | None:
+    """A refusal, or what follows so many of them; None where that is no more than an answer of 200."""
+    if refusals.due(request.target, script.get("times")):
+        wait_s = seconds(script["wait"]) if "wait" in script else None
+        return throttled(script["throttle"], now_s=time.time(), wait_s=wait_s)
+    return afterwards(script["throttle"], now_s=time.time())
 
 
 def _framed(body: bytes, script: Mapping[str, str]) -> tuple[list[tuple[str, str]], bytes]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 
-import upstreams
+from gateway.profiles import built_in
 from policies.document import SourceFile, compose
 from policies.format.findings import Finding, errors_of, in_order
 from policies.format.substitution import LARGEST_VALUE, Lookups
@@ -59,7 +59,7 @@ def load(
     walk.read()
     outside = _Outside(directory, env, secrets_dir, progress)
     with _no_collection():
-        composed = compose(walk.files, outside.lookups(), profiles=_built_in_profiles(), partial=walk.partial)
+        composed = compose(walk.files, outside.lookups(), profiles=built_in(), partial=walk.partial)
     walk.complain_of_strays(outside.paths, secrets_dir)
     if not walk.files:
         walk.complain(
@@ -95,12 +95,6 @@ def _no_collection() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-def _built_in_profiles() -> frozenset[str] | None:
-    folder = Path(next(iter(upstreams.__path__))) / "providers"
-    names = frozenset(path.stem for path in folder.glob("*.yaml"))
-    return names or None
 
 
 class _Walk:

@@ -18,7 +18,9 @@ from policies.format.sections import lay_together
 from policies.format.substitution import NOTHING, Lookups, substitute
 from policies.format.yaml_tree import read_tree
 from policies.model import PolicySet
+from policies.throttling import Catalogue
 
+NO_PROFILES = Catalogue()
 NEEDS_EVERY_FILE = frozenset(
     (
         "TG201", "TG202", "TG205", "TG206", "TG207", "TG210", "TG211", "TG301", "TG302", "TG303",
@@ -54,13 +56,13 @@ def compose(
     files: Sequence[SourceFile],
     lookups: Lookups = NOTHING,
     *,
-    profiles: frozenset[str] | None = None,
+    profiles: Catalogue = NO_PROFILES,
     partial: bool = False,
 ) -> Composed:
     """Read, merge, validate and compile ``files``.
 
-    ``profiles`` are the names of built-in throttling profiles; None leaves such names unchecked. ``partial`` says
-    that a file of the set could not be read at all.
+    ``profiles`` are the built-in throttling profiles. ``partial`` says that a file of the set could not be read at
+    all.
     """
     seen = _Seen(lookups)
     ordered = sorted(files, key=lambda file: file.name)

@@ -8,11 +8,12 @@ policy.md; sla.md section 15.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag
 
 from policies.format.limit_schema import Limits, OnFailureWord, Section
+from policies.format.profile_schema import ProfileForm
 from policies.format.report import TAG
 from policies.format.scalars import (
     AddressValue,
@@ -215,7 +216,16 @@ class TlsForm(Section):
 class ProfileRef(Section):
     """A throttling profile in place."""
 
-    profile: dict[str, Any] = Field(description="The profile format, as in the built-in profiles")
+    profile: ProfileForm = Field(description="The profile format, as in the built-in profiles")
+
+
+def _throttling_kind(value: object) -> str:
+    return TAG + ("place" if isinstance(value, dict) else "name")
+
+
+Throttling = Annotated[
+    Annotated[Text, Tag(TAG + "name")] | Annotated[ProfileRef, Tag(TAG + "place")], Discriminator(_throttling_kind)
+]
 
 
 class ProxyForm(Section):
@@ -249,10 +259,14 @@ class UpstreamForm(Section):
     tls: TlsForm = Field(TlsForm.model_construct(), description="Trust for an https upstream")
     engine: Literal["http1", "httpx"] = Field("http1", description="httpx for HTTP/2 and egress proxies")
     proxy: EgressProxy | None = Field(None, description="Egress proxy: its url, or a map with 'url'")
-    throttling: Text | ProfileRef | None = Field(None, description="A built-in profile, or a map with 'profile'")
-    throttled_body: Literal["normalised", "native"] = "normalised"
-    map_status: Bool = True
-    protect: Bool = False
+    throttling: Throttling | None = Field(
+        None, description="A built-in profile's name, or a map with 'profile'; default: the profile for the url's host"
+    )
+    throttled_body: Literal["normalised", "native"] = Field(
+        "normalised", description="Body of a throttled call: the gateway's own, or the upstream's for its own SDKs"
+    )
+    map_status: Bool = Field(True, description="A throttle that is no 429 becomes one where nothing was executed")
+    protect: Bool = Field(False, description="Remember a throttle until its reset and answer calls in between")
 
 
 class MatchForm(Section):

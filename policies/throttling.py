@@ -125,7 +125,8 @@ class Rule:
     """``statuses`` and all of ``conditions``: then the answer is of ``kind``.
 
     ``limit`` names the member that was violated; ``wait_s`` is the pause that the documentation demands,
-    ``default_wait_s`` an estimate where it demands none; ``nothing_executed`` allows the status to become 429.
+    ``default_wait_s`` an estimate where it demands none; ``nothing_executed`` allows the status to become 429, None
+    says that of a 429 alone.
     """
 
     statuses: tuple[int, ...]
@@ -134,7 +135,7 @@ class Rule:
     limit: str | None = None
     wait_s: int | None = None
     default_wait_s: int | None = None
-    nothing_executed: bool = False
+    nothing_executed: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +188,10 @@ class Profile:
     default_wait: int | Reading | None = None
     inspect: Inspection = Inspection()
     replaces: tuple[str, ...] = ()
+
+    def __hash__(self) -> int:
+        """Of the name alone: a look-up by profile must not walk through all of it."""
+        return hash(self.name)
 
 
 GENERIC: Final = Profile(

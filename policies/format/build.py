@@ -21,11 +21,10 @@ from policies.format.upstreams import upstream_of
 from policies.format.yaml_tree import Unreadable
 from policies.model import Calendar, Maintenance, PolicySet, Support, Upstream, nothing
 from policies.schema import CalendarForm, MaintenanceForm, SlaForm, SupportForm, UpstreamForm
+from policies.throttling import Catalogue
 
 
-def build(
-    sections: Sections, report: Report, lookups: Lookups, profiles: frozenset[str] | None
-) -> Callable[[str], PolicySet]:
+def build(sections: Sections, report: Report, lookups: Lookups, profiles: Catalogue) -> Callable[[str], PolicySet]:
     """Every section built and checked; what is returned makes the set once its version is known.
 
     Its result is meaningful only when ``report`` holds no error.
@@ -104,7 +103,7 @@ def _support(sections: Sections, calendars: Named[Calendar], report: Report) -> 
     return support
 
 
-def _upstreams(sections: Sections, report: Report, profiles: frozenset[str] | None) -> Named[Upstream]:
+def _upstreams(sections: Sections, report: Report, profiles: Catalogue) -> Named[Upstream]:
     upstreams: Named[Upstream] = Named("upstream")
     for name, entry in sections.named("upstreams").items():
         upstreams.define(name, entry.place, report)

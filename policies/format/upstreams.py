@@ -12,11 +12,13 @@ from urllib.parse import SplitResult, urlsplit
 
 from policies.format.egress_proxies import egress_proxy
 from policies.format.pem import pem_problem
+from policies.format.profiles import profile_of
 from policies.format.report import Loc, Place, Report
 from policies.format.units import closest, short
 from policies.format.urls import url_problem
 from policies.model import HeaderPair, Owner, Pool, Timeouts, Tls, Upstream
 from policies.schema import ProfileRef, TimeoutsForm, UpstreamForm
+from policies.throttling import GENERIC, Catalogue, Profile
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 OWNED: Final[Mapping[str, str]] = {
@@ -32,23 +34,17 @@ OWNED: Final[Mapping[str, str]] = {
 _SECOND_LEVEL: Final = {"co", "com", "net", "org", "gov", "ac", "edu", "or", "ne"}
 
 
-def upstream_of(
-    name: str, form: UpstreamForm, place: Place, report: Report, profiles: frozenset[str] | None
-) -> Upstream | None:
+def upstream_of(name: str, form: UpstreamForm, place: Place, report: Report, profiles: Catalogue) -> Upstream | None:
     """``form`` as an ``Upstream``, or None after complaining."""
     url = _url_of(form.url, place, report)
     headers = header_pairs(form.headers, place, ("headers",), report)
     _check_timeouts(form.timeouts, place, report)
     sound = _check_tls(form, place, report)
     proxy, proxy_sound = egress_proxy(form, place, report)
-    _check_unbuilt(form, place, report)
-    throttling = form.throttling.profile if isinstance(form.throttling, ProfileRef) else form.throttling
-    if isinstance(throttling, str) and profiles is not None and throttling not in profiles:
-        hint = closest(throttling, profiles) or f"built in: {', '.join(sorted(profiles)[:12])}"
-        report.add("TG201", place, ("throttling",), f"throttling profile {short(throttling)} is not built in", hint)
-    if url is None or headers is None or not (sound and proxy_sound):
+    host = (url.hostname or "").rstrip(".") if url is not None else ""
+    profile = _profile(name, form, host, place, report, profiles)
+    if url is None or headers is None or profile is None or not (sound and proxy_sound):
         return None
-    host = (url.hostname or "").rstrip(".")
     return Upstream(
         name=name,
         scheme="https" if url.scheme == "https" else "http",
@@ -66,6 +62,7 @@ def upstream_of(
         tls=Tls(ca=form.tls.ca, cert=form.tls.cert, verify=form.tls.verify),
         engine=form.engine,
         proxy=proxy,
+        profile=profile,
         throttled_body=form.throttled_body,
         map_status=form.map_status,
         protect=form.protect,
@@ -130,20 +127,20 @@ def _check_tls(form: UpstreamForm, place: Place, report: Report) -> bool:
     return sound
 
 
-def _check_unbuilt(form: UpstreamForm, place: Place, report: Report) -> None:
-    """Keys that are read and kept, but that nothing acts on yet."""
-    if form.throttling is not None:
-        said = "this upstream's throttling is checked but not read from its answers yet"
-        report.add("TG404", place, ("throttling",), said, "nothing waits for the upstream's limit", on_key=True)
-    for name, said in (
-        ("throttled_body", "an upstream's 429 and 503 are passed on as they came"),
-        ("map_status", "no status of an upstream's answer is mapped"),
-    ):
-        if name in form.model_fields_set:
-            report.add("TG404", place, (name,), f"{said} in this version", "leave it out until then", on_key=True)
-    if form.protect:
-        said = "nothing holds calls back to protect this upstream yet"
-        report.add("TG404", place, ("protect",), said, "limit it with a route's limits", on_key=True)
+def _profile(
+    name: str, form: UpstreamForm, host: str, place: Place, report: Report, profiles: Catalogue
+) -> Profile | None:
+    """The profile that ``throttling`` names or holds, else the host's, else the generic one."""
+    named = form.throttling
+    if isinstance(named, ProfileRef):
+        return profile_of(name, named.profile, place, ("throttling", "profile"), report)
+    if named is None:
+        return profiles.of_host(host) or GENERIC
+    found = profiles.by_name.get(named)
+    if found is None:
+        hint = closest(named, profiles.by_name) or f"tiergate throttle --list shows all {len(profiles.by_name)}"
+        report.add("TG201", place, ("throttling",), f"throttling profile {short(named)} is not built in", hint)
+    return found
 
 
 def _check_timeouts(form: TimeoutsForm, place: Place, report: Report) -> None:

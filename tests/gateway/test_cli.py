@@ -16,7 +16,9 @@ import pytest
 from gateway.cli import app
 from tests.gateway.processes import ROOT, Gateway, until
 
-COMMANDS = ("serve", "check", "explain", "schema", "status", "reload", "keys mint", "keys list", "mock upstream")
+COMMANDS = (
+    "serve", "check", "explain", "schema", "throttle", "status", "reload", "keys mint", "keys list", "mock upstream",
+)  # fmt: skip
 
 
 def tiergate(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -348,11 +348,8 @@ def test_a_short_limit_of_a_name_that_nearly_exists_is_a_warning(tenant: str, hi
     [
         (route("idempotency: {require: true}"), ["routes.r.idempotency"]),
         (route("idempotency: {}"), ["routes.r.idempotency"]),
-        ("upstreams: {origin2: {url: http://h, throttling: x, protect: true, throttled_body: native}}\n",
-         ["upstreams.origin2.protect", "upstreams.origin2.throttled_body", "upstreams.origin2.throttling"]),
-        ("upstreams: {origin2: {url: http://h, protect: false}}\n", []),
     ],
-)  # fmt: skip
+)
 def test_what_is_accepted_and_not_built_is_said(text: str, keys: list[str]) -> None:
     assert sorted(finding.path for finding in found(text) if finding.code == "TG404") == keys
 

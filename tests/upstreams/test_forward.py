@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway.mock_upstream import MockUpstream, dialects, octets, script_of, seconds
+from gateway.mock_dialects import dialects
+from gateway.mock_upstream import MockUpstream, octets, script_of, seconds
 from policies.errors import GatewayError
 from policies.exchange import Exchange
 from policies.model import Owner, Pool, Route, Timeouts, Tls

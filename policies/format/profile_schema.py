@@ -1,0 +1,224 @@
+"""The format of throttling profiles: which keys may stand where (docs/throttling-profiles.md).
+
+Shapes only; what they amount to is made by ``policies.format.profiles``. The same forms read the files of
+``upstreams/providers`` and the maps under ``throttling.profile`` in a policy file.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, PlainValidator, Tag, WithJsonSchema
+
+from policies.format.json_paths import parse_path
+from policies.format.limit_schema import Section
+from policies.format.report import TAG
+from policies.format.scalars import Duration, Size, Text
+from policies.format.units import ValueProblem, parse_count, short
+from policies.patterns import BadPattern, groups
+from policies.throttling import Kind, Path, Unit
+
+LONGEST_PATTERN: Final = 500
+_FIELD = re.compile(r"[!#$%&'+.^_`|~0-9A-Za-z-]*\*?[!#$%&'+.^_`|~0-9A-Za-z-]*")
+_HOST = re.compile(r"[a-z0-9*-]+(\.[a-z0-9*-]+)+")
+
+
+def parse_pattern(value: object) -> str:
+    """A regular expression that RE2 accepts. Raises ``ValueProblem`` (TG141)."""
+    text = str(value)
+    if not 0 < len(text) <= LONGEST_PATTERN:
+        raise ValueProblem("TG141", f"{short(text)} has {len(text)} characters", f"1 to {LONGEST_PATTERN} are allowed")
+    try:
+        captured = groups(text)
+    except BadPattern as bad:
+        hint = "RE2 syntax: no look-around, no backreference; what could backtrack is refused"
+        raise ValueProblem("TG141", f"{short(text)} is not a regular expression: {bad}", hint) from None
+    if captured > 1:
+        hint = "write (?:...) for the groups that only hold together"
+        raise ValueProblem("TG141", f"{short(text)} has {captured} groups, but one value is wanted", hint)
+    return text
+
+
+def parse_field(value: object) -> str:
+    """A field name, lower case, with at most one ``*``. Raises ``ValueProblem`` (TG121)."""
+    text = str(value)
+    if not _FIELD.fullmatch(text) or text in ("", "*"):
+        hint = "letters, digits and '-' only, at most one '*', no ':'"
+        raise ValueProblem("TG121", f"header {short(text)} is not a field name", hint)
+    return text.lower()
+
+
+def parse_host(value: object) -> str:
+    """``api.example.com`` or ``*.example.com``. Raises ``ValueProblem`` (TG119)."""
+    text = str(value).lower()
+    if not _HOST.fullmatch(text) or text.replace("*", "").count(".") < 1:
+        hint = "write api.example.com or *.example.com, without a scheme or a port"
+        raise ValueProblem("TG119", f"{short(text)} is not a host", hint)
+    return text
+
+
+def _status(value: object) -> int:
+    status = parse_count(value, least=100)
+    if status > 599:
+        raise ValueProblem("TG114", f"{status} is not a status", "statuses run from 100 to 599")
+    return status
+
+
+def _written(value: object) -> str:
+    """A scalar as it would stand in a field or in JSON."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (str, int)):
+        return str(value)
+    raise ValueProblem("TG104", f"{short(value)} cannot be compared with a value", "write a text or a whole number")
+
+
+def _listed(value: object) -> object:
+    return value if isinstance(value, list) else [value]
+
+
+Status = Annotated[int, PlainValidator(_status), WithJsonSchema({"type": "integer", "minimum": 100, "maximum": 599})]
+Statuses = Annotated[
+    list[Status], BeforeValidator(_listed, json_schema_input_type=list[Status] | Status), Field(min_length=1)
+]
+Pattern = Annotated[
+    str, PlainValidator(parse_pattern), WithJsonSchema({"type": "string", "description": "A regular expression (RE2)"})
+]
+FieldName = Annotated[str, PlainValidator(parse_field), WithJsonSchema({"type": "string"})]
+FieldNames = Annotated[
+    list[FieldName], BeforeValidator(_listed, json_schema_input_type=list[FieldName] | FieldName), Field(min_length=1)
+]
+JsonPath = Annotated[
+    Path, PlainValidator(parse_path), WithJsonSchema({"type": "string", "examples": ["errors[*].extensions.code"]})
+]
+JsonPaths = Annotated[
+    list[JsonPath], BeforeValidator(_listed, json_schema_input_type=list[JsonPath] | JsonPath), Field(min_length=1)
+]
+Written = Annotated[str, PlainValidator(_written), WithJsonSchema({"type": ["string", "integer", "boolean"]})]
+Writtens = Annotated[
+    list[Written], BeforeValidator(_listed, json_schema_input_type=list[Written] | Written), Field(min_length=1)
+]
+HostPattern = Annotated[str, PlainValidator(parse_host), WithJsonSchema({"type": "string"})]
+
+
+class SourceForm(Section):
+    """Where in an answer a value stands: header, body or text."""
+
+    header: FieldNames | None = Field(None, description="A field's name, or several: the first that is there counts")
+    body: JsonPaths | None = Field(None, description="A path into the body as JSON: errors[*].extensions.code")
+    text: Pattern | None = Field(None, description="A regular expression on the body as text")
+    json_: JsonPaths | None = Field(None, alias="json", description="With header: a path into its value as JSON")
+    match: Pattern | None = Field(None, description="Narrows a value to the first group, or to the whole match")
+
+
+class ReadingForm(SourceForm):
+    """A value, and the unit of a time."""
+
+    unit: Unit = Field("auto", description="How a time is written")
+
+
+class ConditionForm(SourceForm):
+    """Holds when a value is there, or equals one of these."""
+
+    equals: Writtens | None = Field(None, description="A text or several; numbers as they are written")
+    absent: Literal[True] | None = Field(None, description="true: holds when there is no such value")
+
+
+class RuleForm(ConditionForm):
+    """What an answer is."""
+
+    status: Statuses
+    and_: list[ConditionForm] = Field(default_factory=list, alias="and", description="More conditions; all must hold")
+    kind: Kind = Field("quota", description="billing: no wait helps; overload and none are no throttles")
+    limit: Text | None = Field(None, description="The entry of limits that was violated")
+    wait: Duration | None = Field(None, description="The pause that the documentation demands")
+    default_wait: Duration | None = Field(None, description="An estimate, for this rule alone")
+    executed: Literal["nothing", "maybe"] | None = Field(
+        None, description="nothing: such a request has had no effect, so the status may become 429"
+    )
+
+
+class RestoreForm(Section):
+    """(requested - available) / rate seconds."""
+
+    requested: SourceForm
+    available: SourceForm
+    rate: SourceForm
+
+
+class RestoreRef(Section):
+    """The wait of a cost bucket."""
+
+    restore: RestoreForm
+
+
+def _reading_kind(value: object) -> str:
+    return TAG + ("long" if isinstance(value, dict) else "header")
+
+
+def _window_kind(value: object) -> str:
+    return TAG + ("long" if isinstance(value, dict) else "fixed")
+
+
+def _wait_kind(value: object) -> str:
+    return TAG + ("restore" if isinstance(value, dict) and "restore" in value else "long")
+
+
+ReadingOrName = Annotated[
+    Annotated[FieldName, Tag(TAG + "header")] | Annotated[ReadingForm, Tag(TAG + "long")],
+    Discriminator(_reading_kind),
+]
+WindowOrReading = Annotated[
+    Annotated[Duration, Tag(TAG + "fixed")] | Annotated[ReadingForm, Tag(TAG + "long")], Discriminator(_window_kind)
+]
+WaitReading = Annotated[
+    Annotated[ReadingForm, Tag(TAG + "long")] | Annotated[RestoreRef, Tag(TAG + "restore")], Discriminator(_wait_kind)
+]
+Conditions = Annotated[
+    list[ConditionForm], BeforeValidator(_listed, json_schema_input_type=list[ConditionForm] | ConditionForm)
+]
+
+
+class CountersForm(Section):
+    """How one limit is reported."""
+
+    limit: ReadingOrName | None = None
+    remaining: ReadingOrName | None = None
+    used: ReadingOrName | None = None
+    percent_used: ReadingOrName | None = Field(None, description="On a scale of 100")
+    reset: ReadingOrName | None = None
+    window: WindowOrReading | None = Field(None, description="A duration, or where to read one")
+
+
+class LimitFamilyForm(CountersForm):
+    """One entry of limits."""
+
+    if_: Conditions = Field(default_factory=list, alias="if", description="When this entry applies; all must hold")
+    structured: Annotated[list[FieldName], Field(min_length=2, max_length=2)] | None = Field(
+        None, description="Names of a pair in the syntax of RateLimit-Policy and RateLimit"
+    )
+
+
+class InspectForm(Section):
+    """When the body is looked at."""
+
+    statuses: Statuses | None = None
+    content_types: list[Text] | None = None
+    max: Size = Field(65_536, description="Larger bodies are not looked at")
+    wait: Duration = Field(1_000_000, description="Slower ones neither")
+
+
+class ProfileForm(CountersForm):
+    """How one provider throttles."""
+
+    description: Text = ""
+    source: Text = Field("", description="Where this was read")
+    grade: Literal["A", "B", "C", "design"] | None = Field(None, description="A documentation, B excerpts, C seen")
+    hosts: list[HostPattern] = Field(default_factory=list)
+    when: list[RuleForm] = Field(default_factory=list, description="The first rule that holds decides")
+    limits: dict[str, LimitFamilyForm] = Field(default_factory=dict)
+    retry_after: list[WaitReading] = Field(default_factory=list, description="Spellings of a wait, best first")
+    default_wait: WindowOrReading | None = Field(None, description="The estimate where nothing says how long")
+    inspect: InspectForm | None = None
+    replaces: list[FieldName] = Field(default_factory=list, description="More fields that must not pass")

@@ -1,0 +1,125 @@
+"""``tiergate throttle`` as a platform engineer meets it: a conclusion with its reason, and what the caller gets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway.profiles import built_in
+from tests.gateway.test_cli import tiergate
+
+AT = ("--now", "2026-09-21T14:13:20Z")
+PROFILE = """\
+when: [{status: 418, header: X-Busy, match: 'till (\\d+)', executed: nothing}]
+remaining: X-Left
+retry_after: [{header: X-Busy, match: 'till (\\d+)', unit: epoch-seconds}]
+"""
+
+
+@pytest.fixture
+def teapot(tmp_path: Path) -> str:
+    file = tmp_path / "teapot.yaml"
+    file.write_text(PROFILE)
+    return str(file)
+
+
+def test_a_throttle_that_is_no_429_is_concluded_by_a_rule_and_answered_as_one(teapot: str) -> None:
+    busy = ("--header", "X-Busy: till 1790000030", "--header", "x-left: 0")
+    done = tiergate("throttle", "--profile", teapot, "--status", "418", *busy, *AT)
+    assert done.returncode == 0, done.stderr
+    text = done.stdout
+    assert text.startswith("teapot answers 418: a throttle (quota), nothing was executed\n")
+    assert "decided by: when[0]: status 418 and header x-busy matches till (\\d+)\n" in text
+    assert "wait: 30 s, says x-busy\n" in text
+    assert "  429\n" in text
+    assert "  retry-after: 30\n" in text
+    assert "  proxy-status: tiergate; received-status=418\n" in text
+    assert '"violated-policies":["teapot-quota"]' in text
+
+
+def test_the_same_as_json_has_the_whole_answer(teapot: str) -> None:
+    busy = ("--header", "X-Busy: till 1790000030")
+    done = tiergate("throttle", "--profile", teapot, "--status", "418", *busy, *AT, "--output", "json")
+    said = json.loads(done.stdout)
+    assert said["throttle"]["retry_after_seconds"] == 30
+    assert said["decided_by"].startswith("when[0]: status 418")
+    assert said["answer"]["status"] == 429
+    assert json.loads(said["answer"]["body"])["provider"] == "teapot"
+
+
+def test_the_status_stays_under_keep_status_and_the_body_under_native(teapot: str, tmp_path: Path) -> None:
+    body = tmp_path / "body.json"
+    body.write_text('{"brewing": true}')
+    given = ("--profile", teapot, "--status", "418", "--header", "X-Busy: till 1790000030", "--body", str(body), *AT)
+    kept = tiergate("throttle", *given, "--keep-status").stdout
+    native = tiergate("throttle", *given, "--native").stdout
+    assert "  418\n" in kept
+    assert "  retry-after: 30\n" in kept
+    assert "  429\n" in native
+    assert '  {"brewing": true}\n' in native
+
+
+def test_a_host_chooses_the_profile_as_an_upstreams_url_does() -> None:
+    host = next(host for profile in built_in().by_name.values() for host in profile.hosts if "*" not in host)
+    name = built_in().of_host(host)
+    assert name is not None
+    done = tiergate("throttle", "--host", host, "--status", "429", "--output", "json")
+    assert json.loads(done.stdout)["profile"] == name.name
+    assert (
+        json.loads(tiergate("throttle", "--host", "nobody.example.com", "--status", "429", "--output", "json").stdout)[
+            "profile"
+        ]
+        == "generic"
+    )
+
+
+def test_an_estimate_is_said_to_be_one() -> None:
+    text = tiergate("throttle", "--status", "429").stdout
+    assert "wait: not said; estimated by the window or the kind" in text
+    assert '"estimated":true' in text
+
+
+def test_the_list_names_every_profile_with_its_hosts() -> None:
+    lines = tiergate("throttle", "--list").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == sorted(built_in().by_name)
+    as_json = json.loads(tiergate("throttle", "--list", "--output", "json").stdout)
+    assert {row["name"]: tuple(row["hosts"]) for row in as_json["profiles"]} == {
+        name: profile.hosts for name, profile in built_in().by_name.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "--status"),
+        (("--status", "99"), "99"),
+        (("--status", "429", "--provider", "generik"), "did you mean 'generic'?"),
+        (("--status", "429", "--provider", "generic", "--host", "a.example.com"), "give one of them"),
+        (("--status", "429", "--header", "no colon"), "is not a field"),
+        (("--status", "429", "--header", "bad name : x"), "is not a field"),
+        (("--status", "429", "--header", "x: \u20ac"), "is not a field"),
+        (("--status", "429", "--now", "tomorrow"), "--now"),
+    ],
+)
+def test_what_cannot_be_used_is_64_with_a_reason(arguments: tuple[str, ...], said: str) -> None:
+    done = tiergate("throttle", *arguments)
+    assert done.returncode == 64, done.stdout
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_broken_profile_is_64_with_its_position(tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text("when:\n  - {stauts: 429}\n")
+    done = tiergate("throttle", "--profile", str(file), "--status", "429")
+    assert done.returncode == 64
+    assert "bad.yaml:2:6: error[TG103" in done.stderr
+    assert "did you mean 'status'?" in done.stderr
+
+
+def test_a_file_that_is_not_there_is_3() -> None:
+    done = tiergate("throttle", "--status", "429", "--body", "/nonexistent/body.json")
+    assert done.returncode == 3
+    assert "/nonexistent/body.json" in done.stderr
