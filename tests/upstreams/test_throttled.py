@@ -11,6 +11,8 @@ from typing import Any
 
 import http_sf
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from middleware.outcomes import outcome_of
 from policies.model import Owner, Upstream, Window
@@ -28,6 +30,7 @@ DATA = Condition(source=Source(paths=(("data",),)), absent=True)
 IS_LIMITED = Condition(source=CODE, equals=("LIMITED",))
 IS_BROKE = Condition(source=CODE, equals=("BROKE",))
 SLOWED = Condition(source=Source(headers=("x-slow-down",)))
+BUSY = Condition(source=Source(headers=("x-busy",)))
 LEDGER = Profile(
     name="ledger",
     when=(
@@ -35,7 +38,7 @@ LEDGER = Profile(
         Rule(statuses=(402,), conditions=(IS_BROKE,), kind="billing", nothing_executed=True),
         Rule(statuses=(200,), conditions=(IS_LIMITED, DATA), wait_s=5, nothing_executed=True),
         Rule(statuses=(200,), conditions=(IS_LIMITED,), wait_s=5),
-        Rule(statuses=(418,), kind="concurrency", nothing_executed=True),
+        Rule(statuses=(429,), conditions=(BUSY,), kind="overload"),
         Rule(statuses=(503,), conditions=(SLOWED,), nothing_executed=True),
     ),
     inspect=Inspection(
@@ -197,7 +200,7 @@ async def test_native_bodies_and_kept_statuses_go_on_with_our_fields(
     answer = await bench.call()
     fields = checked(answer, sent) if sent == 429 else dict(answer.headers)
     assert (answer.status, answer.body) == (sent, LIMITED)
-    assert fields[b"retry-after"] == b"47"
+    assert fields[b"retry-after"] == b"300"  # an epoch, and ours are never one
     assert fields[b"proxy-status"] == b"inner, tiergate; received-status=403"
     assert fields[b"etag"] == b"x"
     assert fields[b"cache-control"] == (b"no-store" if sent == 429 else b"public")
@@ -262,6 +265,56 @@ async def test_a_retry_after_elsewhere_is_an_integer_or_absent(
     answer = await bench.call()
     assert (answer.status, answer.body, answer.values(b"retry-after")) == (status, b"x", emitted)
     assert answer.values(b"proxy-status") == []
+
+
+async def test_a_429_that_is_no_throttle_says_when_to_come_back_all_the_same() -> None:
+    for stated, emitted in (([], b"60"), ([(b"retry-after", b"0")], b"1"), ([(b"retry-after", b"9")], b"9")):
+        bench = Bench(Answer(429, [(b"x-busy", b"1"), *stated], b"x"), upstream=LEDGERED)
+        answer = await bench.call()
+        assert (answer.status, answer.body, answer.values(b"retry-after")) == (429, b"x", [emitted])
+        assert bench.exchange is not None
+        assert (bench.exchange.source, bench.exchange.retry_after_s) == ("upstream", int(emitted))
+
+
+NAMES = (
+    b"ratelimit", b"ratelimit-policy", b"ratelimit-limit", b"ratelimit-remaining", b"ratelimit-reset", b"retry-after",
+    b"retry-after-ms", b"x-ratelimit-reset", b"x-ratelimit-limit", b"x-ratelimit-remaining", b"proxy-status", b"via",
+    b"cache-control", b"connection", b"content-encoding", b"date", b"age", b"x-any",
+)  # fmt: skip
+VALUES = (
+    b"0", b"7", b"-1", b"1.5", b"1e9", EPOCH, b"1790000300000", b"2678401", b"6m0s", b"2026-09-21T14:14:20Z", b"soon",
+    b"Mon, 21 Sep 2026 14:14:20 GMT", b'"a";r=1;t=5', b'"a";q=9;w=60', b'"a";r=-1', b"100, 100;w=60", b"close", b"gzip",
+    b"x-any", b"\xff", b"9" * 400,
+)  # fmt: skip
+LINES = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES) | st.binary(max_size=8)), max_size=12)
+
+
+@settings(max_examples=300)
+@given(
+    lines=LINES,
+    status=st.sampled_from([200, 204, 301, 402, 403, 404, 429, 503]),
+    body=st.sampled_from([b"", LIMITED, b"[" * 500, gzip.compress(LIMITED)]),
+    native=st.booleans(),
+)
+def test_whatever_an_upstream_says_what_is_emitted_is_well_formed(
+    lines: list[tuple[bytes, bytes]], status: int, body: bytes, native: bool
+) -> None:
+    upstream = replace(LEDGERED, throttled_body="native" if native else "normalised")
+    answer = asyncio.run(Bench(Answer(status, [JSON, *lines], body), upstream=upstream).call())
+    fields = dict(answer.headers)
+    names = [name for name, _ in answer.headers]
+    assert answer.status in (status, 429)
+    for name in (b"retry-after", b"ratelimit-limit", b"ratelimit-remaining", b"ratelimit-reset"):
+        assert names.count(name) <= 1
+        assert fields.get(name, b"0").isdigit()
+    for members in (structured(answer, b"ratelimit"), structured(answer, b"ratelimit-policy")):
+        numbers = [number for each in members.values() for number in each.values()]
+        assert all(type(number) is int and number >= 0 for number in numbers)
+        assert all(each.get("t", 0) <= 2_678_400 for each in members.values())
+    assert int(fields[b"ratelimit-reset"]) <= 2_678_400
+    assert (b"retry-after" in fields) >= (answer.status == 429)
+    assert not (b"retry-after" in fields and answer.status < 300)
+    assert int(fields.get(b"retry-after", b"1")) <= 2_678_400
 
 
 # Bodies
