@@ -396,7 +396,8 @@ async def test_a_body_cut_short_is_no_match_and_never_presented_as_whole() -> No
 
 @pytest.mark.parametrize("pieces", [(b'{"a"', NEVER), (b'{"a"', CUT), (b"x" * 70_000,) * 1500])
 async def test_a_429_is_a_throttle_by_its_status_whatever_its_body(pieces: tuple[Any, ...]) -> None:
-    quick = replace(LEDGER, inspect=replace(LEDGER.inspect, wait_us=20_000))
+    quick = replace(LEDGER, inspect=replace(LEDGER.inspect, wait_us=20_000, statuses=frozenset((429,))))
+    tasks = len(asyncio.all_tasks())
     throttled = Answer(429, [JSON, (b"retry-after", b"3")], pieces=pieces)
     bench = Bench(throttled, upstream=replace(CRM, profile=quick))
     answer = await bench.call()
@@ -404,6 +405,9 @@ async def test_a_429_is_a_throttle_by_its_status_whatever_its_body(pieces: tuple
     assert "upstream_body" not in body_of(answer)
     assert throttled.closed
     assert throttled.taken < 200_000
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(asyncio.all_tasks()) == tasks, "somebody still waits for the body"
     assert bench.exchange is not None
     assert not bench.exchange.throttle_uninspected
 
