@@ -175,11 +175,14 @@ def _believed(wait_s: int) -> int:
 def _exhausted(violated: UpstreamLimit | None, kind: Kind, wait_s: int) -> UpstreamLimit:
     """The violated member as it is said: nothing left until the wait is over.
 
-    A genuine one stays as it came, whatever the wait (draft -11 section 7.2, E5); one that nobody reported has no q.
+    A genuine one stays as it came, whatever the wait (draft -11 section 7.2, E5), unless it said of itself only what
+    it grants: to add that nothing is left loosens nothing. One that nobody reported has no q.
     """
     if violated is None:
         return UpstreamLimit(name="concurrency" if kind == "concurrency" else "throttle", r=0, t=wait_s)
-    return violated if violated.genuine_ietf else replace(violated, r=0, t=wait_s)
+    if violated.genuine_ietf and violated.r is not None:
+        return violated
+    return replace(violated, r=0, t=wait_s)
 
 
 def _in_order(throttle: Throttle) -> list[UpstreamLimit]:

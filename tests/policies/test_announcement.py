@@ -100,6 +100,9 @@ def test_the_violated_member_is_the_selected_one_when_nothing_is_left_of_it() ->
     assert found.triple == found.members[0]
     unknown = said(selected=replace(DAILY, r=None))
     assert (unknown.members[0].r, unknown.members[0].t) == (0, 300)
+    policy_alone = replace(DAILY, r=None, t=None, genuine_ietf=True)
+    granted = said(selected=policy_alone, retry_after_seconds=30)
+    assert (granted.members[0].q, granted.members[0].r, granted.members[0].t) == (DAILY.q, 0, 30)
 
 
 def test_another_policy_was_violated_when_the_selected_one_has_room() -> None:
