@@ -37,12 +37,10 @@ from upstreams.generic_limits import NAMES, agreed, generic_members, structured_
 from upstreams.names import KnownNames
 from upstreams.transport import Headers
 
-AMBIGUOUS: Final = (
-    b"ratelimit", b"rate-limit", b"x-ratelimit", b"x-rate-limit", b"retry-after", b"x-retry-", b"retryafter",
-)  # fmt: skip
-"""Beginnings of names that mean different things for different providers (spec throttling.md §4, E2)."""
 REPLACED: Final = (b"ratelimit", b"rate-limit", b"retry-after", b"x-retry-", b"retryafter")
-"""Those that no caller may take for ours, whoever reads them."""
+"""Beginnings of names that no caller may take for ours, whoever reads them."""
+AMBIGUOUS: Final = (*REPLACED, b"x-ratelimit", b"x-rate-limit")
+"""Those that mean different things for different providers (spec throttling.md §4, E2)."""
 WAITS: Final = ("retry-after", "retry-after-ms", "x-ratelimit-retry-after", "x-retry-after", "retryafter")
 """Spellings of a wait that everybody uses, best first."""
 _ALWAYS_READ: Final = frozenset((*NAMES, *(name.encode("ascii") for name in WAITS)))
