@@ -8,7 +8,7 @@ Decides status, wait, names and which member was violated, for one answer; reads
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -23,8 +23,8 @@ LARGEST: Final = 999_999_999_999_999
 SHORT_WINDOW_S: Final = 60
 """A window up to this length is believed as a wait (RULINGS 14)."""
 DAY_S: Final = 86_400
-UNKNOWN_WAIT_S: Final = {"quota": 60, "concurrency": 2, "lock": 1, "billing": DAY_S}
-"""RULINGS 14: the estimate by kind, where nothing at all says how long."""
+UNKNOWN_WAIT_S: Final[Mapping[Kind, int]] = {"quota": 60, "concurrency": 2, "lock": 1, "billing": DAY_S}
+"""RULINGS 14: the estimate by kind of throttle, where nothing at all says how long."""
 JITTER: Final = 0.2
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9._-]+")
 
@@ -73,14 +73,26 @@ def announce(
 
     ``taken`` are the names of the call's own limits, which no member of the upstream's may carry.
     """
-    profile = upstream.profile
-    provider = upstream.name if profile is GENERIC or profile.name == GENERIC.name else profile.name
-    if not throttle.throttled:
-        members = _named(_in_order(throttle), upstream.name, taken)
-        return Announcement(
-            provider=provider, kind=throttle.kind, throttled=False, received=status, status=status, members=members,
-            wall_us=wall_us,
-        )  # fmt: skip
+    if throttle.throttled:
+        return _of_throttle(throttle, upstream, status, chance, taken, wall_us)
+    return Announcement(
+        provider=_provider(upstream),
+        kind=throttle.kind,
+        throttled=False,
+        received=status,
+        status=status,
+        members=_named(_in_order(throttle), upstream.name, taken),
+        wall_us=wall_us,
+    )
+
+
+def _provider(upstream: Upstream) -> str:
+    return upstream.name if upstream.profile.name == GENERIC.name else upstream.profile.name
+
+
+def _of_throttle(
+    throttle: Throttle, upstream: Upstream, status: int, chance: float, taken: Collection[str], wall_us: int | None
+) -> Announcement:
     violated = _violated(throttle)
     base_s, estimated = _wait(throttle, violated)
     wait_ms = _jittered(base_s * 1000, chance if estimated else 0.0)
@@ -90,7 +102,7 @@ def announce(
     sent = 429 if status == 429 or (throttle.nothing_executed and upstream.map_status) else status
     first = members[0]
     return Announcement(
-        provider=provider,
+        provider=_provider(upstream),
         kind=throttle.kind,
         throttled=True,
         received=status,
@@ -153,7 +165,7 @@ def _wait(throttle: Throttle, violated: UpstreamLimit | None) -> tuple[int, bool
     stated = throttle.retry_after_seconds
     reset = None if violated is None else violated.t
     if throttle.kind == "billing":
-        least = DAY_S if reset is None else reset
+        least = UNKNOWN_WAIT_S["billing"] if reset is None else reset
         known = reset is not None or (stated is not None and stated >= least)
         return _believed(max(stated or 0, least)), not known
     if stated is not None:
@@ -165,7 +177,7 @@ def _wait(throttle: Throttle, violated: UpstreamLimit | None) -> tuple[int, bool
     window = None if violated is None else violated.w
     if window is not None and 0 < window <= SHORT_WINDOW_S:
         return window, True
-    return UNKNOWN_WAIT_S.get(throttle.kind, UNKNOWN_WAIT_S["quota"]), True
+    return UNKNOWN_WAIT_S[throttle.kind], True
 
 
 def _believed(wait_s: int) -> int:

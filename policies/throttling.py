@@ -58,7 +58,8 @@ class Throttle:
     ``retry_after_seconds`` is what the upstream (or its documentation) says to wait, None when nobody says. It may
     be set where ``throttled`` is False: a 503 says when to come back. ``nothing_executed``: the profile vouches
     that the request had no effect (RULINGS 13). ``rule`` is the index in ``Profile.when`` of the rule that decided,
-    None where the status alone did; ``waited_by`` says in a word where the wait came from.
+    None where the status alone did; ``waited_by`` says in a word where the wait came from. ``default_wait_s`` is the
+    profile's estimate of a throttle's wait, None where it has none.
     """
 
     throttled: bool
