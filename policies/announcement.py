@@ -18,6 +18,7 @@ from policies.throttling import GENERIC, MAX_WAIT_S, Kind, Throttle, UpstreamLim
 MEMBERS_KEPT: Final = 16
 """An upstream chooses how many limits it lists, hence a bound on how many are repeated."""
 LONGEST_NAME: Final = 64
+"""Of an upstream, as the beginning of its limits' names."""
 LARGEST: Final = 999_999_999_999_999
 """RFC 9651 3.3.1: an Integer has at most 15 digits."""
 SHORT_WINDOW_S: Final = 60
@@ -205,9 +206,9 @@ def _in_order(throttle: Throttle) -> list[UpstreamLimit]:
 
 
 def _named(members: Iterable[UpstreamLimit], upstream: str, taken: Collection[str]) -> tuple[UpstreamLimit, ...]:
-    """``<upstream>-<slug>`` and numbers that a structured field can carry (E7, SF-10)."""
+    """``<upstream>-<name>`` and numbers that a structured field can carry (E7, SF-10)."""
     prefix = _NOT_IN_A_NAME.sub("-", upstream)[:LONGEST_NAME]
-    return _distinct((_bounded(each, f"{prefix}-{slug(each.name)}") for each in members), taken)
+    return _distinct((_bounded(each, f"{prefix}-{each.name}") for each in members), taken)
 
 
 def _distinct(members: Iterable[UpstreamLimit], taken: Collection[str]) -> tuple[UpstreamLimit, ...]:
@@ -220,11 +221,6 @@ def _distinct(members: Iterable[UpstreamLimit], taken: Collection[str]) -> tuple
         used.add(name)
         found.append(each if name == each.name else replace(each, name=name))
     return tuple(found)
-
-
-def slug(text: str) -> str:
-    """``text`` in lower-case letters, digits, dots, underscores and hyphens; ``limit`` where nothing is left."""
-    return _NOT_IN_A_NAME.sub("-", text.lower())[:LONGEST_NAME].strip("-") or "limit"
 
 
 def _bounded(member: UpstreamLimit, name: str) -> UpstreamLimit:

@@ -7,6 +7,7 @@ throttling.md, RULINGS 11-14. Regular expressions are texts in RE2 syntax, which
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -33,6 +34,17 @@ Step = str | int | None
 Path = tuple[Step, ...]
 MAX_WAIT_S: Final = 2_678_400
 """A wait beyond 31 days is not believed (N6)."""
+ONLY: Final = "quota"
+"""What a limit is called that has no name of its own."""
+_NOT_OF_A_SLUG = re.compile("[^a-z0-9]+")
+
+
+def slug(name: str) -> str:
+    """A name from outside as a part of one of ours, never verbatim (E7): lower-case letters, digits and hyphens.
+
+    Empty where nothing of it can stay.
+    """
+    return _NOT_OF_A_SLUG.sub("-", name.lower())[:32].strip("-")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,14 +28,12 @@ from policies.format.profile_schema import (
 from policies.format.report import Loc, Place, Report, YamlPlace
 from policies.format.units import closest, short
 from policies.format.yaml_tree import read_tree
-from policies.throttling import Condition, Family, Inspection, Profile, Reading, Restore, Rule, Source
+from policies.throttling import ONLY, Condition, Family, Inspection, Profile, Reading, Restore, Rule, Source
 
 SECOND_US: Final = 1_000_000
 COUNTERS: Final = ("limit", "remaining", "used", "percent_used", "reset")
 JSON_TYPES: Final = ("application/json", "+json")
 TEXT_TYPES: Final = (*JSON_TYPES, "text/", "application/xml", "+xml", "application/soap")
-ONLY: Final = "quota"
-"""What a profile's one limit is called when it stands at the top."""
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
 
