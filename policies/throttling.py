@@ -111,6 +111,10 @@ class Reading:
     source: Source
     unit: Unit = "auto"
 
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return (self.source,)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restore:
@@ -119,6 +123,10 @@ class Restore:
     requested: Source
     available: Source
     rate: Source
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return (self.requested, self.available, self.rate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +158,10 @@ class Rule:
     default_wait_s: int | None = None
     nothing_executed: bool | None = None
 
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return tuple(each.source for each in self.conditions)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
@@ -169,6 +181,16 @@ class Family:
     window: int | Reading | None = None
     only: tuple[Condition, ...] = ()
     structured: tuple[str, str] | None = None
+
+    @property
+    def readings(self) -> tuple[Reading, ...]:
+        """Those that are set."""
+        every = (self.limit, self.remaining, self.used, self.percent_used, self.reset, self.window)
+        return tuple(each for each in every if isinstance(each, Reading))
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return (*(each.source for each in self.only), *(each.source for each in self.readings))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +223,17 @@ class Profile:
     default_wait: int | Reading | None = None
     inspect: Inspection = Inspection()
     replaces: tuple[str, ...] = ()
+
+    @property
+    def amount_sources(self) -> tuple[Source, ...]:
+        """Where limits and waits stand."""
+        waits = (each for each in (*self.retry_after, self.default_wait) if isinstance(each, Reading | Restore))
+        return tuple(source for each in (*self.families, *waits) for source in each.sources)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Every place in an answer that is looked at, save for structured fields."""
+        return (*(source for rule in self.when for source in rule.sources), *self.amount_sources)
 
     def __hash__(self) -> int:
         """Of the name alone: a look-up by profile must not walk through all of it."""

@@ -41,8 +41,7 @@ class _Counters:
         self._reset = times(family.reset) if family.reset is not None else None
         self._window = family.window if isinstance(family.window, int) else None
         self._read_window = times(family.window) if isinstance(family.window, Reading) else None
-        readings = (family.limit, family.remaining, family.used, family.percent_used, family.reset)
-        named = [name for reading in readings if reading is not None for name in reading.source.headers]
+        named = (name for reading in family.readings for name in reading.source.headers)
         self.stars = tuple(name.encode("ascii") for name in named if "*" in name)
 
     def plain(self, answer: Answer) -> list[UpstreamLimit]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
+from itertools import chain
 from math import ceil
 from typing import Final
 
@@ -19,8 +20,6 @@ from policies.throttling import (
     GENERIC,
     MAX_WAIT_S,
     THROTTLED,
-    Condition,
-    Family,
     Kind,
     Profile,
     Reading,
@@ -79,8 +78,9 @@ class Reader:
     def __init__(self, profile: Profile = GENERIC) -> None:
         self.profile = profile
         self.ordinary = KnownNames()
-        sources = [*_sources(profile)]
-        named = {name.encode("ascii") for source in sources for name in source.headers} | _structured_names(profile)
+        pairs = (family.structured or () for family in profile.families)
+        names = chain(*(source.headers for source in profile.sources), *pairs)
+        named = {name.encode("ascii") for name in names}
         self._names = _ALWAYS_READ | {name for name in named if b"*" not in name}
         self._read_along = self._names | _READ_ALONG
         self._stars = tuple(name.split(b"*") for name in named if b"*" in name)
@@ -243,33 +243,6 @@ def _is_named(member: UpstreamLimit, name: str) -> bool:
     return member.name == name or member.name.startswith(name + "-")
 
 
-def _sources(profile: Profile) -> list[Source]:
-    """Every source of ``profile``."""
-    found = [condition.source for condition in _conditions(profile)]
-    readings: list[object] = [profile.default_wait, *profile.retry_after]
-    for family in profile.families:
-        readings += _readings(family)
-    for reading in readings:
-        if isinstance(reading, Reading):
-            found.append(reading.source)
-        elif isinstance(reading, Restore):
-            found += (reading.requested, reading.available, reading.rate)
-    return found
-
-
-def _conditions(profile: Profile) -> list[Condition]:
-    ruled = [condition for rule in profile.when for condition in rule.conditions]
-    return ruled + [condition for family in profile.families for condition in family.only]
-
-
-def _readings(family: Family) -> tuple[object, ...]:
-    return (family.limit, family.remaining, family.used, family.percent_used, family.reset, family.window)
-
-
-def _structured_names(profile: Profile) -> set[bytes]:
-    return {name.encode("ascii") for family in profile.families for name in family.structured or ()}
-
-
 Stated = list[tuple[bytes, str, Wait]]
 Hints = list[tuple[str, Wait]]
 
@@ -308,7 +281,7 @@ def _longest(read: Counts) -> Wait:
 
 def _restored(restore: Restore) -> Wait:
     """``(requested - available) / rate`` seconds, rounded up (the named derivation ``restore``)."""
-    sources = [values_of(each) for each in (restore.requested, restore.available, restore.rate)]
+    sources = [values_of(each) for each in restore.sources]
 
     def wait(answer: Answer) -> int | None:
         texts = [(*values(answer, b"*"), "")[0] for values in sources]

@@ -17,9 +17,10 @@ from policies.format.report import TAG
 from policies.format.scalars import Duration, Size, Text
 from policies.format.units import ValueProblem, parse_count, short
 from policies.patterns import BadPattern, groups
-from policies.throttling import Kind, Path, Unit
+from policies.throttling import Inspection, Kind, Path, Unit
 
 LONGEST_PATTERN: Final = 500
+_INSPECTION: Final = Inspection()  # the defaults
 _FIELD = re.compile(r"[!#$%&'+.^_`|~0-9A-Za-z-]*\*?[!#$%&'+.^_`|~0-9A-Za-z-]*")
 _HOST = re.compile(r"[a-z0-9*-]+(\.[a-z0-9*-]+)+")
 
@@ -205,8 +206,8 @@ class InspectForm(Section):
 
     statuses: Statuses | None = None
     content_types: list[Text] | None = None
-    max: Size = Field(65_536, description="Larger bodies are not looked at")
-    wait: Duration = Field(1_000_000, description="Slower ones neither")
+    max: Size = Field(_INSPECTION.max_bytes, description="Larger bodies are not looked at")
+    wait: Duration = Field(_INSPECTION.wait_us, description="Slower ones neither")
 
 
 class ProfileForm(CountersForm):

@@ -299,6 +299,10 @@ def test_only_what_is_read_or_must_not_pass_is_looked_at() -> None:
         ("when: [{status: 429, header: x}]", []),
         ("when: [{status: [200, 403], body: a}]", [200, 403]),
         ("retry_after: [{body: a}]", [429]),
+        ("default_wait: {body: a}", [429]),
+        ("limits: {day: {limit: x, if: {body: a}}}", [429]),
+        ("retry_after: [{restore: {requested: {body: a}, available: {header: b}, rate: {header: c}}}]", [429]),
+        ("retry_after: [{restore: {requested: {header: a}, available: {header: b}, rate: {header: c}}}]", []),
         ("when: [{status: 200, body: a}]\ninspect: {statuses: [400]}", [400]),
     ],
 )
