@@ -195,7 +195,10 @@ class Family:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """When a bounded copy of the body is looked at (RULINGS 12). ``statuses`` empty: never."""
+    """When a bounded copy of the body is looked at (RULINGS 12). ``statuses`` empty: never.
+
+    ``content_types`` are parts of a media type, one of which ``Content-Type`` holds, in lower case.
+    """
 
     statuses: frozenset[int] = frozenset()
     content_types: tuple[str, ...] = ()

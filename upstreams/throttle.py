@@ -85,6 +85,7 @@ class Reader:
         self._read_along = self._names | _READ_ALONG
         self._stars = tuple(name.split(b"*") for name in named if b"*" in name)
         self._replaces = frozenset(name.encode("ascii") for name in profile.replaces if "*" not in name)
+        self._content_types = tuple(each.encode("ascii") for each in profile.inspect.content_types)
         self._rules: dict[int, list[tuple[int, Rule, tuple[Holds, ...]]]] = {}
         for index, rule in enumerate(profile.when):
             for status in rule.statuses:
@@ -105,11 +106,10 @@ class Reader:
 
     def inspects(self, status: int, headers: Headers) -> bool:
         """Whether the profile asks for the body of such an answer (RULINGS 12)."""
-        asked = self.profile.inspect
-        if status not in asked.statuses:
+        if status not in self.profile.inspect.statuses:
             return False
         kind = next((value.lower() for name, value in headers if name == b"content-type"), b"")
-        return any(wanted.encode("ascii") in kind for wanted in asked.content_types)
+        return any(wanted in kind for wanted in self._content_types)
 
     def read(self, status: int, headers: Headers, body: bytes | None, now_us: int) -> Throttle:
         """``normalise`` by this profile."""

@@ -22,6 +22,7 @@ from policies.throttling import Inspection, Kind, Path, Unit
 LONGEST_PATTERN: Final = 500
 _INSPECTION: Final = Inspection()  # the defaults
 _FIELD = re.compile(r"[!#$%&'+.^_`|~0-9A-Za-z-]*\*?[!#$%&'+.^_`|~0-9A-Za-z-]*")
+_CONTENT_TYPE = re.compile(r"[a-z0-9!#$&^_.+/-]+")
 _HOST = re.compile(r"[a-z0-9*-]+(\.[a-z0-9*-]+)+")
 
 
@@ -48,6 +49,14 @@ def parse_field(value: object) -> str:
         hint = "letters, digits and '-' only, at most one '*', no ':'"
         raise ValueProblem("TG121", f"header {short(text)} is not a field name", hint)
     return text.lower()
+
+
+def parse_content_type(value: object) -> str:
+    """A part of a media type, lower case: ``application/json``, ``+json``. Raises ``ValueProblem`` (TG121)."""
+    text = str(value).lower()
+    if not _CONTENT_TYPE.fullmatch(text):
+        raise ValueProblem("TG121", f"{short(text)} is no content type", "write application/json, +json or text/")
+    return text
 
 
 def parse_host(value: object) -> str:
@@ -100,6 +109,7 @@ Written = Annotated[str, PlainValidator(_written), WithJsonSchema({"type": ["str
 Writtens = Annotated[
     list[Written], BeforeValidator(_listed, json_schema_input_type=list[Written] | Written), Field(min_length=1)
 ]
+ContentType = Annotated[str, PlainValidator(parse_content_type), WithJsonSchema({"type": "string"})]
 HostPattern = Annotated[str, PlainValidator(parse_host), WithJsonSchema({"type": "string"})]
 
 
@@ -205,7 +215,7 @@ class InspectForm(Section):
     """When the body is looked at."""
 
     statuses: Statuses | None = None
-    content_types: list[Text] | None = None
+    content_types: list[ContentType] | None = Field(None, description="application/json, +json or text/, say")
     max: Size = Field(_INSPECTION.max_bytes, description="Larger bodies are not looked at")
     wait: Duration = Field(_INSPECTION.wait_us, description="Slower ones neither")
 

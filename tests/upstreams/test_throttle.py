@@ -313,6 +313,11 @@ def test_a_body_is_asked_for_only_where_something_stands_in_it(text: str, asked:
     assert not any(reader.inspects(status, [(b"content-type", b"image/png")]) for status in asked)
 
 
+def test_a_content_type_is_compared_in_any_case() -> None:
+    reader = Reader(profile("inspect: {statuses: [200], content_types: [Application/JSON]}"))
+    assert reader.inspects(200, [(b"content-type", b"application/Json")])
+
+
 # --- which limit counts (N9) ------------------------------------------------------------------------------------
 
 
