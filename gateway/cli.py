@@ -159,20 +159,27 @@ def throttle(
     output: OutputOption = Output.text,
 ) -> None:
     """What the gateway makes of an upstream's answer: is it a throttle, by which rule, and what does the caller get."""
-    from gateway import throttle_command
+    from gateway import throttle_report
+    from gateway.profiles import built_in
+    from gateway.throttle_command import Unusable, chosen, question
+    from gateway.throttle_trial import judge
 
+    as_json = output is Output.json
     if list_:
-        typer.echo(throttle_command.listing(output is Output.json), nl=False)
+        listed = throttle_report.profiles_json if as_json else throttle_report.profiles_text
+        typer.echo(listed(sorted(built_in().by_name.values(), key=lambda each: each.name)), nl=False)
         return
     try:
-        answer = throttle_command.answer(status, header or [], body, now)
-        chosen = throttle_command.chosen(provider, host, profile)
-        text = throttle_command.run(chosen, answer, native, keep_status, output is Output.json)
-    except throttle_command.Unusable as error:
+        asked = question(
+            chosen(provider, host, profile), status=status, headers=header or [], body=body, now=now, native=native,
+            keep_status=keep_status,
+        )  # fmt: skip
+    except Unusable as error:
         raise UsageError(str(error)) from error
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}", EXIT_ENVIRONMENT)
-    typer.echo(text, nl=False)
+    shown = throttle_report.as_json if as_json else throttle_report.as_text
+    typer.echo(shown(judge(asked)), nl=False)
 
 
 @keys_app.command(epilog="Example: tiergate keys mint acme")

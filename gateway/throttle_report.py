@@ -1,102 +1,23 @@
-"""What ``tiergate throttle`` prints: what an upstream's answer is taken for, by which rule, and what the caller gets.
+"""What ``tiergate throttle`` prints: a ``Verdict`` and the list of profiles, for people and for programs.
 
-The reading is ``upstreams.throttle``'s, the answer the whole gateway's (``gateway.rehearsal``); here they are shown.
+Nothing is worked out here; ``gateway.throttle_trial`` does that.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
-import yaml
-
-from gateway.rehearsal import CallerGets, FixedClock, GivenAnswer, rehearse
-from policies.document import SourceFile, compose
-from policies.format.findings import render_text
+from gateway.throttle_trial import Verdict
 from policies.format.json_paths import shown
-from policies.format.profiles import parse_profile
-from policies.model import PolicySet
-from policies.throttling import Catalogue, Condition, Profile, Rule, Source, Throttle, UpstreamLimit
-from upstreams.throttle import normalise
-from upstreams.transport import Headers
+from policies.throttling import Condition, Profile, Rule, Source, Throttle, UpstreamLimit
 
 JSON_SCHEMA_VERSION = 1
-HOST = "upstream.example.com"
 
 
-class BadProfile(Exception):
-    """A profile that cannot be read; the message has every complaint with its position."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """An answer of an upstream, and how it is to be taken. ``now_us`` is the gateway's clock, Unix microseconds."""
-
-    profile: Profile
-    status: int
-    headers: Headers
-    body: bytes
-    now_us: int
-    method: str = "GET"
-    throttled_body: str = "normalised"
-    map_status: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """``throttle`` is what was read, ``gets`` what the caller would get."""
-
-    question: Question
-    throttle: Throttle
-    gets: CallerGets
-
-
-def report(question: Question) -> Report:
-    """The whole of it, worked out by the gateway's own code."""
-    throttle = normalise(question.status, question.headers, question.body or None, question.profile, question.now_us)
-    answer = GivenAnswer(question.status, [*question.headers], question.body)
-    clock = FixedClock(question.now_us)
-    gets = asyncio.run(rehearse(_policy(question), answer, clock=clock, method=question.method))
-    return Report(question=question, throttle=throttle, gets=gets)
-
-
-def profile_from(name: str, file: str, data: bytes) -> Profile:
-    """A profile that is not built in. Raises ``BadProfile``."""
-    made, findings = parse_profile(name, file, data)
-    if made is None or findings:
-        raise BadProfile(render_text(findings, {file: data.decode("utf-8", "replace")}).rstrip())
-    return made
-
-
-def _policy(question: Question) -> PolicySet:
-    """A policy of one route without limits, so that every field is the upstream's doing."""
-    name = question.profile.name
-    upstream = {
-        "url": f"https://{HOST}",
-        "throttling": name,
-        "throttled_body": question.throttled_body,
-        "map_status": question.map_status,
-    }
-    sections = {
-        "auth": {"anonymous": {"tier": "anyone"}},
-        "tiers": {"anyone": {"limits": {}}},
-        "upstreams": {name: upstream},
-        "routes": {"all": {"match": {"path": "/{rest:path}"}, "upstream": name}},
-    }
-    file = SourceFile(name="rehearsal.yaml", data=yaml.safe_dump(sections).encode())
-    composed = compose([file], profiles=Catalogue([question.profile]))
-    if composed.policy is None:
-        raise ValueError(render_text(composed.findings, composed.sources))
-    return composed.policy
-
-
-# --- shown ------------------------------------------------------------------------------------------------------
-
-
-def as_text(found: Report) -> str:
+def as_text(found: Verdict) -> str:
     """For people: the conclusion, what it rests on, and the answer."""
     throttle, gets = found.throttle, found.gets
     lines = [_conclusion(found), "", "limits that the answer reports:"]
@@ -107,7 +28,7 @@ def as_text(found: Report) -> str:
     return "\n".join([*lines, "", *(f"  {line}" for line in body.splitlines())]).rstrip() + "\n"
 
 
-def as_json(found: Report) -> str:
+def as_json(found: Verdict) -> str:
     """For programs; the shape has a version."""
     throttle, gets = found.throttle, found.gets
     shape: dict[str, Any] = {
@@ -124,7 +45,7 @@ def as_json(found: Report) -> str:
     return json.dumps(shape, indent=2) + "\n"
 
 
-def _conclusion(found: Report) -> str:
+def _conclusion(found: Verdict) -> str:
     throttle, question = found.throttle, found.question
     if throttle.throttled:
         executed = "nothing was executed" if throttle.nothing_executed else "something may have been executed"
@@ -136,7 +57,7 @@ def _conclusion(found: Report) -> str:
     return f"{question.profile.name} answers {question.status}: {what}\ndecided by: {_decided_by(found)}"
 
 
-def _decided_by(found: Report) -> str:
+def _decided_by(found: Verdict) -> str:
     throttle, profile = found.throttle, found.question.profile
     if throttle.rule is None:
         return f"the status alone (no rule of the {len(profile.when)} in the profile holds)"
