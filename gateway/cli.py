@@ -149,7 +149,9 @@ def throttle(
     profile: Annotated[Path | None, typer.Option(help="Instead: a file with a profile, as in a policy file.")] = None,
     status: Annotated[int | None, typer.Option(min=200, max=599, help="Status of the upstream's answer.")] = None,
     header: Annotated[list[str] | None, typer.Option(help="A field of it, 'name: value'; may be repeated.")] = None,
-    body: Annotated[Path | None, typer.Option(help="A file with its body; - for standard input.")] = None,
+    body: Annotated[
+        Path | None, typer.Option(help="A file with its body; - for standard input. Say its content-type, too.")
+    ] = None,
     now: Annotated[
         str | None, typer.Option(help="The gateway's clock: Unix seconds or RFC 3339; default: now.")
     ] = None,

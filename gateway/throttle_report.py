@@ -20,7 +20,7 @@ JSON_SCHEMA_VERSION = 1
 def as_text(found: Verdict) -> str:
     """For people: the conclusion, what it rests on, and the answer."""
     throttle, gets = found.throttle, found.gets
-    lines = [_conclusion(found), "", "limits that the answer reports:"]
+    lines = [_conclusion(found), *_uninspected(found), "", "limits that the answer reports:"]
     lines += [_limit(each, each is throttle.selected) for each in throttle.members] or ["  none"]
     lines += ["", f"wait: {_wait(throttle)}", "", "the caller gets:", f"  {gets.status}"]
     lines += [f"  {name.decode('latin-1')}: {value.decode('latin-1')}" for name, value in gets.headers]
@@ -36,6 +36,7 @@ def as_json(found: Verdict) -> str:
         "profile": found.question.profile.name,
         "throttle": asdict(throttle),
         "decided_by": _decided_by(found),
+        "body_inspected": found.inspected,
         "answer": {
             "status": gets.status,
             "headers": [[name.decode("latin-1"), value.decode("latin-1")] for name, value in gets.headers],
@@ -55,6 +56,15 @@ def _conclusion(found: Verdict) -> str:
     else:
         what = "no throttle"
     return f"{question.profile.name} answers {question.status}: {what}\ndecided by: {_decided_by(found)}"
+
+
+def _uninspected(found: Verdict) -> list[str]:
+    """Why a body had no say, where one was given."""
+    asked = found.question.profile.inspect
+    if found.inspected or not found.question.body or not asked.statuses:
+        return []
+    statuses, types = ", ".join(str(each) for each in sorted(asked.statuses)), ", ".join(asked.content_types)
+    return [f"the body was not looked at: that takes status {statuses}, content-type {types}, {asked.max_bytes} octets"]
 
 
 def _decided_by(found: Verdict) -> str:

@@ -16,7 +16,8 @@ from policies.document import SourceFile, compose
 from policies.format.findings import render_text
 from policies.model import PolicySet
 from policies.throttling import Catalogue, Profile, Throttle
-from upstreams.throttle import normalise
+from upstreams.held import decoded
+from upstreams.throttle import normalise, reader_of
 from upstreams.transport import Headers
 
 HOST = "upstream.example.com"
@@ -40,19 +41,29 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """``throttle`` is what was read, ``gets`` what the caller would get."""
+    """``throttle`` is what was read, with the body where that was ``inspected``; ``gets`` what the caller would get."""
 
     question: Question
+    inspected: bool
     throttle: Throttle
     gets: CallerGets
 
 
 def judge(question: Question) -> Verdict:
     """The whole of it, worked out by the gateway's own code."""
-    throttle = normalise(question.status, question.headers, question.body or None, question.profile, question.now_us)
+    body = _looked_at(question)
+    throttle = normalise(question.status, question.headers, body, question.profile, question.now_us)
     answer = GivenAnswer(question.status, [*question.headers], question.body)
     gets = asyncio.run(rehearse(_policy(question), answer, clock=FixedClock(question.now_us)))
-    return Verdict(question=question, throttle=throttle, gets=gets)
+    return Verdict(question=question, inspected=body is not None, throttle=throttle, gets=gets)
+
+
+def _looked_at(question: Question) -> bytes | None:
+    """The body as the gateway would look at it (RULINGS 12), else None."""
+    most = question.profile.inspect.max_bytes
+    if len(question.body) > most or not reader_of(question.profile).inspects(question.status, question.headers):
+        return None
+    return decoded(question.body, question.headers, most) or None
 
 
 def _policy(question: Question) -> PolicySet:

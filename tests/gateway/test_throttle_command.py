@@ -61,6 +61,20 @@ def test_the_status_stays_under_keep_status_and_the_body_under_native(teapot: st
     assert '  {"brewing": true}\n' in native
 
 
+def test_a_body_counts_only_where_the_gateway_would_look_at_it(tmp_path: Path) -> None:
+    profile, body = tmp_path / "ledger.yaml", tmp_path / "body.json"
+    profile.write_text("when: [{status: 403, body: code, equals: LIMITED, wait: 9s, executed: nothing}]\n")
+    body.write_text('{"code": "LIMITED"}')
+    given = ("--profile", str(profile), "--status", "403", "--body", str(body), *AT)
+    typed = tiergate("throttle", *given, "--header", "content-type: application/json").stdout
+    assert typed.startswith("ledger answers 403: a throttle (quota)")
+    assert "  429\n" in typed
+    untyped = tiergate("throttle", *given).stdout
+    assert untyped.startswith("ledger answers 403: no throttle\n")
+    assert "the body was not looked at: that takes status 403, content-type application/json, +json, " in untyped
+    assert "  403\n" in untyped
+
+
 def test_a_host_chooses_the_profile_as_an_upstreams_url_does() -> None:
     host = next(host for profile in built_in().by_name.values() for host in profile.hosts if "*" not in host)
     name = built_in().of_host(host)
