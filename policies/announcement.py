@@ -146,6 +146,18 @@ def recalled(
     )
 
 
+def noted(announcement: Announcement) -> dict[str, str | int | bool | None]:
+    """What is kept of a throttle beside the answer itself: in the log's line, and in the span."""
+    return {
+        "provider": announcement.provider,
+        "kind": announcement.kind,
+        "estimated": announcement.estimated,
+        "received_status": announcement.received,
+        "remembered": announcement.remembered,
+        "violated": announcement.violated,
+    }
+
+
 def _jittered(wait_ms: int, chance: float) -> int:
     """Up to a fifth later, so that callers who were told one estimate do not come back at one moment (RL-S7)."""
     return min(wait_ms + int(wait_ms * JITTER * chance), MAX_WAIT_S * 1000)
