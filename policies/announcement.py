@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from policies.model import Upstream
@@ -213,14 +214,19 @@ def _exhausted(violated: UpstreamLimit | None, kind: Kind, wait_s: int) -> Upstr
 def _in_order(throttle: Throttle) -> list[UpstreamLimit]:
     """The members worth saying, the selected one first: of the others nobody knows how many there are."""
     first = [] if throttle.selected is None else [throttle.selected]
-    others = (each for each in throttle.members if each != throttle.selected)
+    others = (each for each in throttle.members if each is not throttle.selected and each != throttle.selected)
     return [each for each in (*first, *others) if each.q is not None or each.r is not None][:MEMBERS_KEPT]
 
 
 def _named(members: Iterable[UpstreamLimit], upstream: str, taken: Collection[str]) -> tuple[UpstreamLimit, ...]:
     """``<upstream>-<name>`` and numbers that a structured field can carry (E7, SF-10)."""
-    prefix = _NOT_IN_A_NAME.sub("-", upstream)[:LONGEST_NAME]
-    return _distinct((_bounded(each, f"{prefix}-{each.name}") for each in members), taken)
+    beginning = _beginning(upstream)
+    return _distinct([_bounded(each, beginning + each.name) for each in members], taken)
+
+
+@lru_cache(maxsize=1024)
+def _beginning(upstream: str) -> str:
+    return _NOT_IN_A_NAME.sub("-", upstream)[:LONGEST_NAME] + "-"
 
 
 def _distinct(members: Iterable[UpstreamLimit], taken: Collection[str]) -> tuple[UpstreamLimit, ...]:
