@@ -39,6 +39,11 @@ class Output(StrEnum):
     github = "github"
 
 
+class Shape(StrEnum):
+    text = "text"
+    json = "json"
+
+
 PoliciesOption = Annotated[Path | None, typer.Option("--policies", help="Policy directory. [TIERGATE_POLICIES]")]
 StateOption = Annotated[Path | None, typer.Option("--state-dir", help="State directory. [TIERGATE_STATE_DIR]")]
 OutputOption = Annotated[Output, typer.Option("--output", help="How findings are written.")]
@@ -142,32 +147,43 @@ def schema() -> None:
     raise typer.Exit(run_schema(sys.stdout))
 
 
-@app.command(epilog="Example: tiergate throttle --status 429 --header 'retry-after: 30' --body answer.json")
+@app.command(
+    epilog="Example: tiergate throttle --host api.example.com --status 429 --header 'retry-after: 30' --body a.json"
+)
 def throttle(
     provider: Annotated[str | None, typer.Option(help="A built-in profile, see --list; default: generic.")] = None,
-    host: Annotated[str | None, typer.Option(help="Instead: the upstream's host, which chooses the profile.")] = None,
-    profile: Annotated[Path | None, typer.Option(help="Instead: a file with a profile, as in a policy file.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Instead: the upstream's host or URL; it chooses the profile.")
+    ] = None,
+    profile: Annotated[
+        Path | None, typer.Option(help="Instead: a file that holds what stands under `profile:` in a policy file.")
+    ] = None,
     status: Annotated[int | None, typer.Option(min=200, max=599, help="Status of the upstream's answer.")] = None,
     header: Annotated[list[str] | None, typer.Option(help="A field of it, 'name: value'; may be repeated.")] = None,
-    body: Annotated[Path | None, typer.Option(help="A file with its body; - for standard input.")] = None,
+    body: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file with its body, - for standard input; JSON, XML or text by its looks, without a content-type."
+        ),
+    ] = None,
     now: Annotated[
         str | None, typer.Option(help="The gateway's clock: Unix seconds or RFC 3339; default: now.")
     ] = None,
     native: Annotated[bool, typer.Option("--native", help="As under throttled_body: native.")] = False,
     keep_status: Annotated[bool, typer.Option("--keep-status", help="As under map_status: false.")] = False,
-    list_: Annotated[bool, typer.Option("--list", help="List the built-in profiles with their hosts.")] = False,
-    output: OutputOption = Output.text,
+    list_: Annotated[bool, typer.Option("--list", help="List the built-in profiles, grades and hosts.")] = False,
+    output: Annotated[Shape, typer.Option("--output", help="For people or for programs.")] = Shape.text,
 ) -> None:
     """What the gateway makes of an upstream's answer: is it a throttle, by which rule, and what does the caller get."""
     from gateway import throttle_command
 
     if list_:
-        typer.echo(throttle_command.listing(output is Output.json), nl=False)
+        typer.echo(throttle_command.listing(output is Shape.json), nl=False)
         return
     try:
         answer = throttle_command.answer(status, header or [], body, now)
         chosen = throttle_command.chosen(provider, host, profile)
-        text = throttle_command.run(chosen, answer, native, keep_status, output is Output.json)
+        text = throttle_command.run(chosen, answer, native, keep_status, output is Shape.json)
     except throttle_command.Unusable as error:
         raise UsageError(str(error)) from error
     except OSError as error:

@@ -5,11 +5,13 @@ What is then worked out and shown is ``gateway.throttle_report``'s.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from gateway.profiles import built_in
 from gateway.throttle_report import BadProfile, Question, as_json, as_text, profile_from, profiles_json, profiles_text
@@ -20,6 +22,8 @@ from policies.throttling import GENERIC, Profile
 from upstreams.transport import Headers
 
 SECOND_US = 1_000_000
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A field's name (RFC 9110 5.6.2)."""
 
 
 class Unusable(Exception):
@@ -43,12 +47,13 @@ def listing(as_json: bool) -> str:
 
 
 def answer(status: int | None, headers: Sequence[str], body: Path | None, now: str | None) -> Answer:
-    """Raises ``Unusable`` and ``OSError``."""
+    """Raises ``Unusable`` and ``OSError``. A body without a ``content-type`` gets that of what it looks like."""
     if status is None:
         raise Unusable("say what the upstream answered: --status 429 (or --list for the profiles)")
-    return Answer(
-        status=status, headers=[_field(line) for line in headers], body=_content(body), now_us=_instant_us(now)
-    )
+    fields, content = [_field(line) for line in headers], _content(body)
+    if content and not any(name == b"content-type" for name, _ in fields):
+        fields.append((b"content-type", _looks_like(content)))
+    return Answer(status=status, headers=fields, body=content, now_us=_instant_us(now))
 
 
 def chosen(provider: str | None, host: str | None, file: Path | None) -> Profile:
@@ -61,7 +66,7 @@ def chosen(provider: str | None, host: str | None, file: Path | None) -> Profile
         except BadProfile as bad:
             raise Unusable(f"this profile cannot be used\n{bad}") from bad
     if host is not None:
-        return built_in().of_host(host.lower()) or GENERIC
+        return built_in().of_host(_hostname(host)) or GENERIC
     known = built_in().by_name
     if provider is not None and provider not in known:
         raise Unusable(f"no profile is called {short(provider)}; {closest(provider, known) or '--list shows all'}")
@@ -83,14 +88,27 @@ def run(profile: Profile, given: Answer, native: bool, keep_status: bool, json: 
     return as_json(found) if json else as_text(found)
 
 
+def _hostname(host: str) -> str:
+    """The host of ``host``, which may be a whole URL or have a port, as that of an upstream's ``url`` is looked up."""
+    try:
+        return (urlsplit(host if "://" in host else f"//{host}").hostname or "").rstrip(".")
+    except ValueError as bad:
+        raise Unusable(f"--host: {short(host)} is not a host") from bad
+
+
 def _field(line: str) -> tuple[bytes, bytes]:
     name, colon, value = line.partition(":")
     try:
-        if colon and name and name == name.strip():
+        if colon and _TOKEN.fullmatch(name):
             return name.lower().encode("ascii"), value.strip(" \t").encode("latin-1")
     except UnicodeEncodeError:
         pass
     raise Unusable(f"{short(line)} is not a field; write --header 'name: value'")
+
+
+def _looks_like(content: bytes) -> bytes:
+    begins = content.lstrip()[:1]
+    return b"application/json" if begins in (b"{", b"[") else b"text/xml" if begins == b"<" else b"text/plain"
 
 
 def _content(file: Path | None) -> bytes:

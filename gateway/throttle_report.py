@@ -14,13 +14,15 @@ from typing import Any
 import yaml
 
 from gateway.rehearsal import CallerGets, FixedClock, GivenAnswer, rehearse
+from policies.announcement import SHORT_WINDOW_S
 from policies.document import SourceFile, compose
 from policies.format.findings import render_text
 from policies.format.json_paths import shown
 from policies.format.profiles import parse_profile
 from policies.model import PolicySet
 from policies.throttling import Catalogue, Condition, Profile, Rule, Source, Throttle, UpstreamLimit
-from upstreams.throttle import normalise
+from upstreams.held import decoded
+from upstreams.throttle import reader_of
 from upstreams.transport import Headers
 
 JSON_SCHEMA_VERSION = 1
@@ -47,25 +49,44 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """``throttle`` is what was read, ``gets`` what the caller would get."""
+    """``throttle`` is what was read, ``gets`` what the caller would get; ``unread`` why not from the body, else ''."""
 
     question: Question
     throttle: Throttle
     gets: CallerGets
+    unread: str
 
 
 def report(question: Question) -> Report:
     """The whole of it, worked out by the gateway's own code."""
-    throttle = normalise(question.status, question.headers, question.body or None, question.profile, question.now_us)
+    body, unread = _looked_at(question)
+    throttle = reader_of(question.profile).read(question.status, question.headers, body, question.now_us)
     answer = GivenAnswer(question.status, [*question.headers], question.body)
     clock = FixedClock(question.now_us)
     gets = asyncio.run(rehearse(_policy(question), answer, clock=clock, method=question.method))
-    return Report(question=question, throttle=throttle, gets=gets)
+    return Report(question=question, throttle=throttle, gets=gets, unread=unread)
+
+
+def _looked_at(question: Question) -> tuple[bytes | None, str]:
+    """The content that the gateway would look at, and why it would not (RULINGS 12)."""
+    wanted = question.profile.inspect
+    if not question.body:
+        return None, ""
+    if question.status not in wanted.statuses:
+        return None, f"the profile looks at none with status {question.status}"
+    if not reader_of(question.profile).inspects(question.status, question.headers):
+        return None, f"the profile looks at {' and '.join(wanted.content_types)} only"
+    if len(question.body) > wanted.max_bytes:
+        return None, f"more than {wanted.max_bytes} octets"
+    body = decoded(question.body, question.headers, wanted.max_bytes)
+    return body, "" if body is not None else "its content coding cannot be undone, or makes too much of it"
 
 
 def profile_from(name: str, file: str, data: bytes) -> Profile:
     """A profile that is not built in. Raises ``BadProfile``."""
     made, findings = parse_profile(name, file, data)
+    if made is None and not findings:
+        raise BadProfile(f"{file}: nothing is in it")
     if made is None or findings:
         raise BadProfile(render_text(findings, {file: data.decode("utf-8", "replace")}).rstrip())
     return made
@@ -100,8 +121,8 @@ def as_text(found: Report) -> str:
     """For people: the conclusion, what it rests on, and the answer."""
     throttle, gets = found.throttle, found.gets
     lines = [_conclusion(found), "", "limits that the answer reports:"]
-    lines += [_limit(each, each is throttle.selected) for each in throttle.members] or ["  none"]
-    lines += ["", f"wait: {_wait(throttle)}", "", "the caller gets:", f"  {gets.status}"]
+    lines += [_limit(each, throttle) for each in throttle.members] or ["  none"]
+    lines += ["", f"wait: {_wait(found)}", "", "the caller gets:", f"  {gets.status}"]
     lines += [f"  {name.decode('latin-1')}: {value.decode('latin-1')}" for name, value in gets.headers]
     body = gets.body.decode("utf-8", "replace")
     return "\n".join([*lines, "", *(f"  {line}" for line in body.splitlines())]).rstrip() + "\n"
@@ -115,6 +136,7 @@ def as_json(found: Report) -> str:
         "profile": found.question.profile.name,
         "throttle": asdict(throttle),
         "decided_by": _decided_by(found),
+        "body_unread": found.unread or None,
         "answer": {
             "status": gets.status,
             "headers": [[name.decode("latin-1"), value.decode("latin-1")] for name, value in gets.headers],
@@ -133,13 +155,17 @@ def _conclusion(found: Report) -> str:
         what = "the upstream's own overload: no throttle"
     else:
         what = "no throttle"
-    return f"{question.profile.name} answers {question.status}: {what}\ndecided by: {_decided_by(found)}"
+    lines = [f"{question.profile.name} answers {question.status}: {what}", f"decided by: {_decided_by(found)}"]
+    return "\n".join([*lines, f"the body decides nothing: {found.unread}"] if found.unread else lines)
 
 
 def _decided_by(found: Report) -> str:
     throttle, profile = found.throttle, found.question.profile
     if throttle.rule is None:
-        return f"the status alone (no rule of the {len(profile.when)} in the profile holds)"
+        rules = (
+            f"no rule of the {len(profile.when)} in the profile holds" if profile.when else "the profile has no rules"
+        )
+        return f"the status alone ({rules})"
     return f"when[{throttle.rule}]: {said(profile.when[throttle.rule])}"
 
 
@@ -166,28 +192,48 @@ def _source(source: Source) -> str:
     return "the text of the body" if source.text else f"body {paths}"
 
 
-def _limit(limit: UpstreamLimit, selected: bool) -> str:
+def _limit(limit: UpstreamLimit, throttle: Throttle) -> str:
     known = (("limit", limit.q, ""), ("remaining", limit.r, ""), ("window", limit.w, " s"), ("reset", limit.t, " s"))
     parts = [f"{name} {'unknown' if value is None else f'{value}{unit}'}" for name, value, unit in known]
-    counts = "  <- the one that counts" if selected else ""
+    counts = f"  <- {_counts(limit, throttle)}" if limit is throttle.selected else ""
     return f"  {limit.name}: {', '.join(parts)}{counts}"
 
 
-def _wait(throttle: Throttle) -> str:
+def _counts(limit: UpstreamLimit, throttle: Throttle) -> str:
+    if not throttle.throttled:
+        return "the one that counts"
+    return "has room, so another one refused" if limit.r else "the one that refused"
+
+
+def _wait(found: Report) -> str:
+    throttle, said = found.throttle, found.gets.exchange.announcement
+    if said is not None and said.estimated:
+        return f"estimated at {said.unjittered_s} s ({_estimate(throttle)}), and up to a fifth is added by chance"
     if throttle.retry_after_seconds is not None:
         return f"{throttle.retry_after_seconds} s, says {throttle.waited_by}"
-    if not throttle.throttled:
-        return "none"
+    if said is not None and said.wait_s is not None and throttle.selected is not None:
+        return f"{said.wait_s} s, says reset of {throttle.selected.name}"
+    return "none"
+
+
+def _estimate(throttle: Throttle) -> str:
+    """What the estimate is, in the order in which one is looked for (RULINGS 14)."""
+    if throttle.kind == "billing":
+        return "nobody says when a bill is paid"
     if throttle.default_wait_s is not None:
-        return f"not said; the profile's estimate is {throttle.default_wait_s} s, and up to a fifth is added by chance"
-    return "not said; estimated by the window or the kind, and up to a fifth is added by chance"
+        return "the profile's default_wait"
+    selected = throttle.selected
+    if selected is not None and not selected.r and selected.w is not None and 0 < selected.w <= SHORT_WINDOW_S:
+        return f"the window of {selected.name}"
+    return f"what is usual for {throttle.kind}"
 
 
 def profiles_text(profiles: Iterable[Profile]) -> str:
     """Each profile with its grade and its hosts."""
-    rows = [(each.name, each.grade or "-", ", ".join(each.hosts) or "chosen by name only") for each in profiles]
+    rows = [("profile", "grade", "hosts")]
+    rows += [(each.name, each.grade or "-", ", ".join(each.hosts) or "chosen by name only") for each in profiles]
     widest = max(len(name) for name, _, _ in rows)
-    return "".join(f"{name:<{widest}}  {grade:<6}  {hosts}\n" for name, grade, hosts in rows)
+    return "".join(f"{name:<{widest}}  {grade:<5}  {hosts}\n" for name, grade, hosts in rows)
 
 
 def profiles_json(profiles: Iterable[Profile]) -> str:

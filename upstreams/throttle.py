@@ -15,6 +15,7 @@ from functools import lru_cache
 from math import ceil
 from typing import Final
 
+from policies.format.json_paths import shown
 from policies.throttling import (
     GENERIC,
     MAX_WAIT_S,
@@ -286,11 +287,15 @@ def _waits(profile: Profile) -> tuple[Stated, Hints]:
         elif each.source.headers:
             own += _stated(each)
         else:
-            hints.append(("body", _longest(times(each))))
+            hints.append((_place(each.source), _longest(times(each))))
     spelt = {name for _, name, _ in own}
     general = [pair for reading in _GENERAL for pair in _stated(reading) if pair[1] not in spelt]
     first = [pair for pair in general if pair[1] == WAITS[0]]
     return [*first, *own, *(pair for pair in general if pair[1] != WAITS[0])], hints
+
+
+def _place(source: Source) -> str:
+    return "the body's text" if source.text else f"body {' or '.join(shown(path) for path in source.paths)}"
 
 
 def _stated(reading: Reading) -> Stated:
