@@ -306,7 +306,7 @@ def upstream(
 
     It does what the path says: /any/slow=2s, /stream=20x100ms, /sse, /large=10MB, /status=503, /reset=head, /garbage;
     /throttle=DIALECT refuses as a provider does, /throttle=DIALECT/wait=2s/times=3 three times, asking for two seconds,
-    and then serves; any other path answers what arrived, as JSON.
+    and then serves (a dialect that is not there lists those that are); any other path answers what arrived, as JSON.
     """
     from gateway.mock_upstream import run_mock_upstream
 
