@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from policies.model import Upstream
@@ -188,14 +189,13 @@ def _exhausted(violated: UpstreamLimit | None, kind: Kind, wait_s: int) -> Upstr
 def _in_order(throttle: Throttle) -> list[UpstreamLimit]:
     """The members worth saying, the selected one first: of the others nobody knows how many there are."""
     first = [] if throttle.selected is None else [throttle.selected]
-    others = (each for each in throttle.members if each != throttle.selected)
+    others = (each for each in throttle.members if each is not throttle.selected and each != throttle.selected)
     return [each for each in (*first, *others) if each.q is not None or each.r is not None][:MEMBERS_KEPT]
 
 
 def _named(members: Iterable[UpstreamLimit], upstream: str, taken: Collection[str]) -> tuple[UpstreamLimit, ...]:
     """``<upstream>-<slug>`` and numbers that a structured field can carry (E7, SF-10)."""
-    prefix = _NOT_IN_A_NAME.sub("-", upstream)[:LONGEST_NAME]
-    return _distinct((_bounded(each, f"{prefix}-{slug(each.name)}") for each in members), taken)
+    return _distinct([_bounded(each, _full_name(upstream, each.name[: 2 * LONGEST_NAME])) for each in members], taken)
 
 
 def _distinct(members: Iterable[UpstreamLimit], taken: Collection[str]) -> tuple[UpstreamLimit, ...]:
@@ -208,6 +208,11 @@ def _distinct(members: Iterable[UpstreamLimit], taken: Collection[str]) -> tuple
         used.add(name)
         found.append(each if name == each.name else replace(each, name=name))
     return tuple(found)
+
+
+@lru_cache(maxsize=4096)
+def _full_name(upstream: str, name: str) -> str:
+    return f"{_NOT_IN_A_NAME.sub('-', upstream)[:LONGEST_NAME]}-{slug(name)}"
 
 
 def slug(text: str) -> str:

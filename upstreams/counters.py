@@ -137,7 +137,7 @@ def _counts(reading: Reading | None, parse: Callable[[str], int | None]) -> Coun
     return counts
 
 
-def counted(texts: list[str], parse: Callable[[str], int | None] = count) -> list[int]:
+def counted(texts: Sequence[str], parse: Callable[[str], int | None] = count) -> list[int]:
     """The counts in ``texts``, comma-joined ones taken apart; what is none is left out (N2)."""
     found: list[int] = []
     for text in texts:
@@ -154,7 +154,7 @@ def times(reading: Reading) -> Counts:
     return lambda answer, star: timed(values(answer, star), unit, answer.received)
 
 
-def timed(texts: list[str], unit: Unit, received: Received) -> list[int]:
+def timed(texts: Sequence[str], unit: Unit, received: Received) -> list[int]:
     """The times in ``texts``. A date holds a comma of its own, hence each text is tried as a whole first."""
     found: list[int] = []
     for text in texts:

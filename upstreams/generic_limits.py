@@ -67,18 +67,21 @@ def _family(answer: Answer, names: tuple[bytes, ...], spans: list[tuple[int, int
     spent = counted(used) if used else ()
     if not (quotas or left or spent or resets):
         return []
-    genuine = names is _NAMES[0] and all(text.isdigit() and len(text) < 10 for text in reset)
+    genuine = names is _NAMES[0] and all(text.isascii() and text.isdigit() and len(text) < 10 for text in reset)
     return combined(ONLY, quotas, left, spent, resets, _window(quotas[0] if quotas else None, spans), genuine=genuine)
 
 
-def _texts(answer: Answer, name: bytes) -> list[str]:
-    return [line.decode("latin-1").strip(" \t") for line in answer.fields.get(name, ())]
+def _texts(answer: Answer, name: bytes) -> Sequence[str]:
+    lines = answer.fields.get(name)
+    return [line.decode("latin-1").strip(" \t") for line in lines] if lines is not None else ()
 
 
-def _quotas(texts: list[str], spans: list[tuple[int, int]]) -> tuple[Sequence[int], list[tuple[int, int]]]:
+def _quotas(texts: Sequence[str], spans: list[tuple[int, int]]) -> tuple[Sequence[int], list[tuple[int, int]]]:
     """The limits, and the windows of quotas: those of the list in the field itself, else ``spans``."""
+    if not texts:
+        return (), spans
     if not any(";" in text for text in texts):
-        return counted(texts) if texts else (), spans
+        return counted(texts), spans
     listed = limits(", ".join(texts))
     if listed is None:
         return (), spans

@@ -38,8 +38,12 @@ LEDGER = Profile(
         statuses=frozenset((200, 403)), content_types=("application/json",), max_bytes=10_000, wait_us=100_000
     ),
 )
-UPSTREAMS = {"origin": {"profile": LEDGER}, "quick": {"profile": LEDGER, "throttled_body": "native"}}
-"""Bodies are ours behind ``/``, the upstream's own behind ``/quick``."""
+UPSTREAMS = {
+    "origin": {"profile": LEDGER},
+    "quick": {"profile": LEDGER, "throttled_body": "native"},
+    "crowd": {"profile": LEDGER, "protect": True},
+}
+"""Bodies are ours behind ``/``, the upstream's own behind ``/quick``; what ``/crowd`` says is remembered."""
 
 SLOW_DOWN = b"HTTP/1.1 429 Too Many Requests"
 FORBIDDEN = b"HTTP/1.1 403 Forbidden"
@@ -265,3 +269,21 @@ async def test_counters_stand_beside_ours_on_every_status(stage: Stage, status: 
     triple = [heard.one(b"ratelimit-" + name) for name in (b"limit", b"remaining", b"reset")]
     assert triple == [b"100", b"1", b"300"]
     assert heard.all(b"retry-after") == []
+
+
+async def test_what_is_remembered_is_not_sent_and_every_sink_knows(stage: Stage) -> None:
+    """Last, because the memory stays, and a connection with it."""
+    stage.origin.rehearse((answer(JSON, line=FORBIDDEN, body=LIMITED),))
+    first, second = stage.target("/crowd"), stage.target("/crowd")
+    told, again = [await stage.fetch(path) for path in (first, second)]
+    assert (told.status, again.status, len(stage.origin.cases)) == (429, 429, 1)
+    assert again.one(b"proxy-status") == b'tiergate; received-status=403; details="remembered"'
+    assert 45 <= int(again.one(b"retry-after")) <= 47
+    assert {**again.json(), "request_id": "", "retry_after_seconds": 47} == {**told.json(), "request_id": ""}
+    ending = await stage.ending(second)
+    assert (ending.status, ending.origin, ending.source, ending.upstream_status) == (429, "upstream", "upstream", None)
+    assert ending.word == "limited"
+    counted = {(name, *labels): count for name, labels, count in stage.metrics.snapshot()["counters"]}
+    assert counted["gateway_upstream_throttled", "crowd", "quota"] == 2
+    assert counted["gateway_throttle_remembered", "crowd"] == 1
+    await stage.agreed()
