@@ -35,7 +35,7 @@ from upstreams.answer import Answer, Holds, holds, values_of
 from upstreams.counters import Counts, Read, compiled, times
 from upstreams.generic_limits import NAMES, agreed, generic_members, structured_members
 from upstreams.names import KnownNames
-from upstreams.transport import Headers
+from upstreams.transport import Headers, endless
 
 AMBIGUOUS: Final = (
     b"ratelimit", b"rate-limit", b"x-ratelimit", b"x-rate-limit", b"retry-after", b"x-retry-", b"retryafter",
@@ -106,9 +106,9 @@ class Reader:
         return not name.startswith(REPLACED if native else AMBIGUOUS) and name not in self._replaces
 
     def inspects(self, status: int, headers: Headers) -> bool:
-        """Whether the profile asks for the body of such an answer (RULINGS 12)."""
+        """Whether the profile asks for the body of such an answer (RULINGS 12), which must be one that ends."""
         asked = self.profile.inspect
-        if status not in asked.statuses:
+        if status not in asked.statuses or endless(headers):
             return False
         kind = next((value.lower() for name, value in headers if name == b"content-type"), b"")
         return any(wanted.encode("ascii") in kind for wanted in asked.content_types)

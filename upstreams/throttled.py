@@ -20,7 +20,7 @@ from policies.throttling import Throttle
 from upstreams.budget import BODY_KEPT, BudgetMemory, Remembered, payer
 from upstreams.held import Held, decoded, json_text
 from upstreams.throttle import reader_of
-from upstreams.transport import BODILESS, Headers, UpstreamRequest, UpstreamResponse
+from upstreams.transport import BODILESS, Headers, UpstreamRequest, UpstreamResponse, endless
 
 UNKNOWN_WAIT_S = 60
 """Of a 429 that its profile does not take for a throttle: every 429 has a ``Retry-After`` (RULINGS 14)."""
@@ -119,7 +119,7 @@ class Listener:
 
     async def _copy(self, answer: UpstreamResponse, held: Held | None) -> bytes | None:
         """The content without its coding; None where it is too much, too slow, cut short or not to be decoded."""
-        if held is None:
+        if held is None or endless(answer.headers):
             return None
         inspect = self.upstream.profile.inspect
         raw = await held.fill(answer.headers, inspect.max_bytes, inspect.wait_us)

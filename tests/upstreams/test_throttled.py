@@ -386,6 +386,22 @@ async def test_a_slow_body_goes_on_from_its_first_octet() -> None:
     assert bench.exchange.throttle_uninspected
 
 
+@pytest.mark.parametrize("status", [403, 429])
+async def test_an_event_stream_is_never_waited_for(status: int) -> None:
+    patient = replace(LEDGER, inspect=replace(LEDGER.inspect, content_types=("text/",), wait_us=60_000_000))
+    stream = (b"content-type", b"text/event-stream")
+    answer = Answer(status, [stream, (b"retry-after", b"3")], pieces=(b"data: 1\n\n", NEVER))
+    bench = Bench(answer, upstream=replace(CRM, profile=patient))
+    task = asyncio.create_task(bench.call())
+    async with asyncio.timeout(5):
+        while bench.exchange is None or not bench.exchange.head_sent:
+            await asyncio.sleep(0.01)
+    assert not bench.exchange.throttle_uninspected
+    task.cancel()
+    await asyncio.wait([task])
+    assert answer.closed
+
+
 async def test_a_body_cut_short_is_no_match_and_never_presented_as_whole() -> None:
     bench = Bench(Answer(403, [JSON], pieces=(LIMITED, CUT)), upstream=LEDGERED)
     with pytest.raises(Exception, match="upstream-protocol"):
