@@ -5,6 +5,7 @@ What is then worked out and shown is ``gateway.throttle_report``'s.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -20,6 +21,11 @@ from policies.throttling import GENERIC, Profile
 from upstreams.transport import Headers
 
 SECOND_US = 1_000_000
+_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_NOT_IN_A_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+"""RFC 9110 5.1 and 5.5: what no engine would let through."""
+_NOT_IN_A_NAME = re.compile(r"[^\w.-]+")
+"""A file may have a name that a policy would take for a variable's."""
 
 
 class Unusable(Exception):
@@ -57,7 +63,7 @@ def chosen(provider: str | None, host: str | None, file: Path | None) -> Profile
         raise Unusable("--provider, --host and --profile each choose the profile; give one of them")
     if file is not None:
         try:
-            return profile_from(file.stem, str(file), file.read_bytes())
+            return profile_from(_NOT_IN_A_NAME.sub("-", file.stem), str(file), file.read_bytes())
         except BadProfile as bad:
             raise Unusable(f"this profile cannot be used\n{bad}") from bad
     if host is not None:
@@ -86,7 +92,7 @@ def run(profile: Profile, given: Answer, native: bool, keep_status: bool, json: 
 def _field(line: str) -> tuple[bytes, bytes]:
     name, colon, value = line.partition(":")
     try:
-        if colon and name and name == name.strip():
+        if colon and _NAME.fullmatch(name) and not _NOT_IN_A_VALUE.search(value):
             return name.lower().encode("ascii"), value.strip(" \t").encode("latin-1")
     except UnicodeEncodeError:
         pass

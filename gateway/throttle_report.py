@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,11 +21,14 @@ from policies.format.json_paths import shown
 from policies.format.profiles import parse_profile
 from policies.model import PolicySet
 from policies.throttling import Catalogue, Condition, Profile, Rule, Source, Throttle, UpstreamLimit
-from upstreams.throttle import normalise
-from upstreams.transport import Headers
+from upstreams.held import decoded
+from upstreams.throttle import normalise, reader_of
+from upstreams.transport import BODILESS, Headers
 
 JSON_SCHEMA_VERSION = 1
 HOST = "upstream.example.com"
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What a terminal might obey."""
 
 
 class BadProfile(Exception):
@@ -47,20 +51,38 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """``throttle`` is what was read, ``gets`` what the caller would get."""
+    """``throttle`` is what was read, ``unread`` why the body was not, ``gets`` what the caller would get."""
 
     question: Question
     throttle: Throttle
+    unread: str
     gets: CallerGets
 
 
 def report(question: Question) -> Report:
     """The whole of it, worked out by the gateway's own code."""
-    throttle = normalise(question.status, question.headers, question.body or None, question.profile, question.now_us)
+    body, unread = _looked_at(question)
+    throttle = normalise(question.status, question.headers, body, question.profile, question.now_us)
     answer = GivenAnswer(question.status, [*question.headers], question.body)
     clock = FixedClock(question.now_us)
     gets = asyncio.run(rehearse(_policy(question), answer, clock=clock, method=question.method))
-    return Report(question=question, throttle=throttle, gets=gets)
+    return Report(question=question, throttle=throttle, unread=unread, gets=gets)
+
+
+def _looked_at(question: Question) -> tuple[bytes | None, str]:
+    """The body as the gateway sees it (RULINGS 12), or None with the reason; without a reason where none is needed."""
+    asked = question.profile.inspect
+    if not question.body or not asked.statuses or question.status in BODILESS or question.method == "HEAD":
+        return None, ""
+    if question.status not in asked.statuses:
+        statuses = ", ".join(str(status) for status in sorted(asked.statuses))
+        return None, f"this profile looks at bodies of status {statuses} alone"
+    if not reader_of(question.profile).inspects(question.status, question.headers):
+        return None, f"its content-type is not one of {', '.join(asked.content_types)}"
+    if len(question.body) > asked.max_bytes:
+        return None, f"it has more than {asked.max_bytes} octets"
+    body = decoded(question.body, question.headers, asked.max_bytes)
+    return body, "" if body is not None else f"it cannot be decoded, or to more than {asked.max_bytes} octets"
 
 
 def profile_from(name: str, file: str, data: bytes) -> Profile:
@@ -100,10 +122,12 @@ def as_text(found: Report) -> str:
     """For people: the conclusion, what it rests on, and the answer."""
     throttle, gets = found.throttle, found.gets
     lines = [_conclusion(found), "", "limits that the answer reports:"]
+    if found.unread:
+        lines.insert(1, f"the body was not looked at: {found.unread}")
     lines += [_limit(each, each is throttle.selected) for each in throttle.members] or ["  none"]
     lines += ["", f"wait: {_wait(throttle)}", "", "the caller gets:", f"  {gets.status}"]
     lines += [f"  {name.decode('latin-1')}: {value.decode('latin-1')}" for name, value in gets.headers]
-    body = gets.body.decode("utf-8", "replace")
+    body = _UNPRINTABLE.sub("\ufffd", gets.body.decode("utf-8", "replace"))
     return "\n".join([*lines, "", *(f"  {line}" for line in body.splitlines())]).rstrip() + "\n"
 
 
@@ -115,6 +139,7 @@ def as_json(found: Report) -> str:
         "profile": found.question.profile.name,
         "throttle": asdict(throttle),
         "decided_by": _decided_by(found),
+        "body_not_looked_at": found.unread or None,
         "answer": {
             "status": gets.status,
             "headers": [[name.decode("latin-1"), value.decode("latin-1")] for name, value in gets.headers],

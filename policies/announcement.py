@@ -176,7 +176,7 @@ def _exhausted(violated: UpstreamLimit | None, kind: Kind, wait_s: int) -> Upstr
     """The violated member as it is said: nothing left until the wait is over.
 
     A genuine one stays as it came, whatever the wait (draft -11 section 7.2, E5), unless it said of itself only what
-    it grants: to add that nothing is left loosens nothing, and its t does not shrink. One that nobody reported has no q.
+    it grants: to add that nothing is left loosens nothing, nor does its t shrink. One that nobody reported has no q.
     """
     if violated is None:
         return UpstreamLimit(name="concurrency" if kind == "concurrency" else "throttle", r=0, t=wait_s)
