@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Final, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, PlainValidator, Tag, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PlainValidator, Tag, WithJsonSchema
 
 from policies.format.json_paths import parse_path
 from policies.format.limit_schema import Section
@@ -20,6 +20,12 @@ from policies.patterns import BadPattern, groups
 from policies.throttling import Kind, Path, Unit
 
 LONGEST_PATTERN: Final = 500
+MOST_RULES: Final = 100
+MOST_LIMITS: Final = 50
+"""Each is looked at for every answer of its status, on the one thread that serves all callers."""
+LARGEST_HELD: Final = 1_048_576
+LONGEST_HELD_US: Final = 10_000_000
+"""Of a body that is looked at, for each call in flight."""
 _FIELD = re.compile(r"[!#$%&'+.^_`|~0-9A-Za-z-]*\*?[!#$%&'+.^_`|~0-9A-Za-z-]*")
 _HOST = re.compile(r"[a-z0-9*-]+(\.[a-z0-9*-]+)+")
 
@@ -72,6 +78,18 @@ def _written(value: object) -> str:
     if isinstance(value, (str, int)):
         return str(value)
     raise ValueProblem("TG104", f"{short(value)} cannot be compared with a value", "write a text or a whole number")
+
+
+def _bounded_size(octets: int) -> int:
+    if octets > LARGEST_HELD:
+        raise ValueProblem("TG112", "this is more than is held of a body", "1MiB at most; each call in flight holds it")
+    return octets
+
+
+def _bounded_wait(wait_us: int) -> int:
+    if wait_us > LONGEST_HELD_US:
+        raise ValueProblem("TG111", "this is longer than an answer is held back", "10s at most")
+    return wait_us
 
 
 def _listed(value: object) -> object:
@@ -205,8 +223,8 @@ class InspectForm(Section):
 
     statuses: Statuses | None = None
     content_types: list[Text] | None = None
-    max: Size = Field(65_536, description="Larger bodies are not looked at")
-    wait: Duration = Field(1_000_000, description="Slower ones neither")
+    max: Annotated[Size, AfterValidator(_bounded_size)] = Field(65_536, description="Larger bodies are not looked at")
+    wait: Annotated[Duration, AfterValidator(_bounded_wait)] = Field(1_000_000, description="Slower ones neither")
 
 
 class ProfileForm(CountersForm):
@@ -216,8 +234,10 @@ class ProfileForm(CountersForm):
     source: Text = Field("", description="Where this was read")
     grade: Literal["A", "B", "C", "design"] | None = Field(None, description="A documentation, B excerpts, C seen")
     hosts: list[HostPattern] = Field(default_factory=list)
-    when: list[RuleForm] = Field(default_factory=list, description="The first rule that holds decides")
-    limits: dict[str, LimitFamilyForm] = Field(default_factory=dict)
+    when: list[RuleForm] = Field(
+        default_factory=list, max_length=MOST_RULES, description="The first rule that holds decides"
+    )
+    limits: dict[str, LimitFamilyForm] = Field(default_factory=dict, max_length=MOST_LIMITS)
     retry_after: list[WaitReading] = Field(default_factory=list, description="Spellings of a wait, best first")
     default_wait: WindowOrReading | None = Field(None, description="The estimate where nothing says how long")
     inspect: InspectForm | None = None

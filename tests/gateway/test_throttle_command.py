@@ -95,7 +95,7 @@ def test_the_list_names_every_profile_with_its_hosts() -> None:
     ("arguments", "said"),
     [
         ((), "--status"),
-        (("--status", "99"), "99"),
+        (("--status", "99"), "--status"),
         (("--status", "429", "--provider", "generik"), "did you mean 'generic'?"),
         (("--status", "429", "--provider", "generic", "--host", "a.example.com"), "give one of them"),
         (("--status", "429", "--header", "no colon"), "is not a field"),
