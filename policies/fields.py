@@ -124,15 +124,18 @@ def _joined_triple(plan: Plan, decision: Decision, announcement: Announcement) -
 def _tightest_member(members: tuple[UpstreamLimit, ...]) -> UpstreamLimit | None:
     best: UpstreamLimit | None = None
     for each in members:
-        if each.q is None or each.r is None or each.t is None:
+        if each.r is None or each.t is None or (each.q is None and each.r):
             continue
-        if best is None or _tighter(each, best.q or 0, best.r or 0, best.t or 0):
+        if best is None or _tighter(each, best.q or 1, best.r or 0, best.t or 0):
             best = each
     return best
 
 
 def _tighter(member: UpstreamLimit, q: int, r: int, t: int) -> bool:
-    """Whether ``member`` has the lower share left, or an equal one for longer. Of a limit of 0 nothing is left."""
+    """Whether ``member`` has the lower share left, or an equal one for longer.
+
+    Of a limit of 0 nothing is left, and nothing is no share of any limit, known or not.
+    """
     left, right = (member.r or 0) * q if member.q else 0, r * (member.q or 1)
     return left < right or (left == right and (member.t or 0) > t)
 

@@ -195,6 +195,14 @@ def test_the_triple_describes_the_tightest_of_ours_and_theirs(
     assert triple == (limit, remaining, reset)
 
 
+def test_nothing_left_is_the_lowest_share_of_any_limit() -> None:
+    nothing = replace(LEFT, q=None, r=0, t=5)
+    for members in ((nothing, LEFT), (LEFT, nothing), (replace(nothing, q=0), LEFT), (LEFT, replace(nothing, q=0))):
+        found = beside(plan_of(MINUTE), said(*members))
+        assert (found[b"ratelimit-remaining"], found[b"ratelimit-reset"]) == (b"0", b"5")
+    assert b"ratelimit-limit" not in beside(plan_of(MINUTE), said(nothing))
+
+
 @pytest.mark.parametrize("headers", [HeaderChoice(structured=False), HeaderChoice(triple=False)])
 def test_the_policy_picks_the_dialects_of_both(headers: HeaderChoice) -> None:
     found = beside(plan_of(MINUTE, headers=headers), said(LEFT))
