@@ -8,6 +8,7 @@ on every octet as it came. Sources: DESIGN §9, RULINGS 11-14, spec throttling.m
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from policies.announcement import Announcement, announce, recalled
 from policies.errors import GatewayError
@@ -31,7 +32,7 @@ _OF_THE_BODY = frozenset(
 )  # fmt: skip
 """Fields of an answer that say nothing of the one in its place, or something wrong (P-13, P-14)."""
 _CONTENT = b"content-"
-_KEPT_OF_THE_BODY = frozenset((b"content-type", b"content-encoding", b"content-language"))
+_KEPT_OF_THE_BODY = frozenset((b"content-type", b"content-language"))
 
 
 class Listener:
@@ -110,9 +111,11 @@ class Listener:
         if protected or said.replaces_body:
             if not inspected:
                 body = await self._copy(answer, held)
-            found = self._remembered(kept, held, body, said)
+            found = self._remembered(kept, body, said)
             if protected:
-                self._budget.remember(paying, found)
+                # What an answer says of its own call's effects is nothing to callers whose call is never sent.
+                again = found if throttle.nothing_executed else replace(found, upstream_body=None, native=None)
+                self._budget.remember(paying, again)
             if said.replaces_body:
                 raise _throttled(exchange, said, found)
         return said.status, _with_ours(kept, said)
@@ -125,18 +128,17 @@ class Listener:
         raw = await held.fill(answer.headers, inspect.max_bytes, inspect.wait_us)
         return None if raw is None else decoded(raw, answer.headers, inspect.max_bytes)
 
-    def _remembered(self, kept: Headers, held: Held | None, body: bytes | None, said: Announcement) -> Remembered:
+    def _remembered(self, kept: Headers, body: bytes | None, said: Announcement) -> Remembered:
+        """``native`` without its content coding: it is for callers that may have asked for another, or for none."""
         vendor = tuple(pair for pair in kept if pair[0] not in _OF_THE_BODY and not pair[0].startswith(_CONTENT))
-        native = None
-        if not said.replaces_body and held is not None and held.content is not None:
-            native = held.content if len(held.content) <= BODY_KEPT else None
+        native = None if said.replaces_body or body is None or len(body) > BODY_KEPT else body
         return Remembered(
             until_us=self._clock.steady_us() + (said.unjittered_s or 0) * 1_000_000,
             announcement=said,
             fields=vendor,
             upstream_body=json_text(body, BODY_KEPT),
             native=native,
-            native_fields=tuple(pair for pair in kept if pair[0] in _KEPT_OF_THE_BODY) if native is not None else (),
+            native_fields=tuple(pair for pair in kept if pair[0] in _KEPT_OF_THE_BODY),
         )
 
 
@@ -149,7 +151,7 @@ def _throttled(exchange: Exchange, said: Announcement, kept: Remembered) -> Gate
         retry_after_ms=said.wait_ms,
         estimated=said.estimated,
         violated=() if said.violated is None else (said.violated,),
-        headers=(*kept.fields, *kept.native_fields),
+        headers=(*kept.fields, *(kept.native_fields if kept.native is not None else ())),
         announcement=said,
         upstream_body=kept.upstream_body,
         body=kept.native,
