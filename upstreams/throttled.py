@@ -102,7 +102,7 @@ class Listener:
         if said.throttled or said.members:
             exchange.announcement = said
         if not said.throttled:
-            return answer.status, _with_retry_after(answer, kept, throttle, exchange)
+            return answer.status, _with_retry_after(answer, kept, throttle, said, exchange)
         exchange.retry_after_s = said.wait_s if said.status >= 300 else None
         if said.status != 429:
             return said.status, _with_ours(kept, said)
@@ -179,13 +179,20 @@ def _with_ours(kept: Headers, said: Announcement) -> Headers:
     ]
 
 
-def _with_retry_after(answer: UpstreamResponse, kept: Headers, throttle: Throttle, exchange: Exchange) -> Headers:
-    """``Retry-After`` of an answer that is no throttle: never on a success, else an integer or nothing (RULINGS 14)."""
+def _with_retry_after(
+    answer: UpstreamResponse, kept: Headers, throttle: Throttle, said: Announcement, exchange: Exchange
+) -> Headers:
+    """``Retry-After`` of an answer that is no throttle: never on a success, else an integer or nothing (RULINGS 14).
+
+    A 429 says all that goes with one, whatever its profile makes of it (DESIGN §5).
+    """
     wait_s = throttle.retry_after_seconds if any(name == b"retry-after" for name, _ in answer.headers) else None
     if answer.status == 429:
         wait_s = max(1, UNKNOWN_WAIT_S if wait_s is None else wait_s)
+        exchange.retry_after_s = wait_s
+        return _with_ours(kept, replace(said, wait_s=wait_s, wait_ms=wait_s * 1000))
     if wait_s is None or answer.status < 300:
         return kept
-    if answer.status in (429, 503):
+    if answer.status == 503:
         exchange.retry_after_s = wait_s
     return [*kept, (b"retry-after", b"%d" % wait_s)]

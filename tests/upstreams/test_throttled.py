@@ -272,6 +272,9 @@ async def test_a_429_that_is_no_throttle_says_when_to_come_back_all_the_same() -
         bench = Bench(Answer(429, [(b"x-busy", b"1"), *stated], b"x"), upstream=LEDGERED)
         answer = await bench.call()
         assert (answer.status, answer.body, answer.values(b"retry-after")) == (429, b"x", [emitted])
+        assert answer.values(b"retry-after-ms") == [emitted + b"000"]
+        assert answer.values(b"proxy-status") == [b"tiergate; received-status=429"]
+        assert answer.values(b"cache-control") == [b"no-store"]
         assert bench.exchange is not None
         assert (bench.exchange.source, bench.exchange.retry_after_s) == ("upstream", int(emitted))
 
