@@ -224,6 +224,7 @@ def _bounded(member: UpstreamLimit, name: str) -> UpstreamLimit:
         w=w or None,  # RL-P4: above zero
         r=_count(member.r),
         t=t if t is not None and t <= MAX_WAIT_S else None,
+        qu=member.qu,
         genuine_ietf=member.genuine_ietf,
     )
 

@@ -137,6 +137,12 @@ def test_a_genuine_reset_without_a_count_is_never_shortened(stated: int | None, 
     assert found.wait_s == (stated or 300)
 
 
+def test_what_a_quota_counts_goes_on_with_it() -> None:
+    octets = replace(GENUINE, qu="content-bytes")
+    assert said(selected=octets).members[0].qu == "content-bytes"
+    assert said(200, throttled=False, members=(octets,)).members[0].qu == "content-bytes"
+
+
 def test_a_success_says_what_came_and_nothing_more() -> None:
     found = said(200, throttled=False, kind="none", selected=ROOMY, retry_after_seconds=5, nothing_executed=False)
     assert (found.status, found.wait_s, found.violated, found.triple) == (200, None, None, None)

@@ -164,6 +164,13 @@ def test_an_upstreams_members_stand_behind_ours_in_the_same_lines() -> None:
     assert found[b"ratelimit"] == b'"minute";r=59;t=60, "parallel";r=1, "crm-daily";r=10;t=300'
 
 
+def test_what_is_no_request_is_said_to_be_none_and_stays_out_of_the_triple() -> None:
+    found = beside(plan_of(MINUTE), said(replace(LEFT, qu="content-bytes"), replace(LEFT, name="b", w=None, qu="x")))
+    policies = b', "crm-daily";q=1000;w=86400;qu="content-bytes", "b";q=1000;qu="x"'
+    assert found[b"ratelimit-policy"].endswith(policies)
+    assert found[b"ratelimit-remaining"] == b"59"
+
+
 def test_what_is_not_known_is_not_said_e6() -> None:
     odd = said(replace(LEFT, q=None, w=None), replace(LEFT, name="b", r=None), replace(LEFT, name="c", t=None, w=None))
     found = beside(plan_of(), odd)
