@@ -6,6 +6,7 @@ Nothing is worked out here; ``gateway.throttle_trial`` does that.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
@@ -16,16 +17,20 @@ from policies.format.json_paths import shown
 from policies.throttling import Condition, Profile, Rule, Source, Throttle, UpstreamLimit
 
 JSON_SCHEMA_VERSION = 1
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What a terminal might obey."""
 
 
 def as_text(found: Verdict) -> str:
     """For people: the conclusion, what it rests on, and the answer."""
     throttle, gets = found.throttle, found.gets
-    lines = [_conclusion(found), *_uninspected(found), "", "limits that the answer reports:"]
+    lines = [_conclusion(found), "", "limits that the answer reports:"]
+    if found.unread:
+        lines.insert(1, f"the body was not looked at: {found.unread}")
     lines += [_limit(each, throttle) for each in throttle.members] or ["  none"]
     lines += ["", f"wait: {_wait(found)}", "", "the caller gets:", f"  {gets.status}"]
     lines += [f"  {name.decode('latin-1')}: {value.decode('latin-1')}" for name, value in gets.headers]
-    body = gets.body.decode("utf-8", "replace")
+    body = _UNPRINTABLE.sub("\ufffd", gets.body.decode("utf-8", "replace"))
     return "\n".join([*lines, "", *(f"  {line}" for line in body.splitlines())]).rstrip() + "\n"
 
 
@@ -37,7 +42,7 @@ def as_json(found: Verdict) -> str:
         "profile": found.question.profile.name,
         "throttle": asdict(throttle),
         "decided_by": _decided_by(found),
-        "body_inspected": found.inspected,
+        "body_not_looked_at": found.unread or None,
         "answer": {
             "status": gets.status,
             "headers": [[name.decode("latin-1"), value.decode("latin-1")] for name, value in gets.headers],
@@ -57,15 +62,6 @@ def _conclusion(found: Verdict) -> str:
     else:
         what = "no throttle"
     return f"{question.profile.name} answers {question.status}: {what}\ndecided by: {_decided_by(found)}"
-
-
-def _uninspected(found: Verdict) -> list[str]:
-    """Why a body had no say, where one was given."""
-    asked = found.question.profile.inspect
-    if found.inspected or not found.question.body or not asked.statuses:
-        return []
-    statuses, types = ", ".join(str(each) for each in sorted(asked.statuses)), ", ".join(asked.content_types)
-    return [f"the body was not looked at: that takes status {statuses}, content-type {types}, {asked.max_bytes} octets"]
 
 
 def _decided_by(found: Verdict) -> str:

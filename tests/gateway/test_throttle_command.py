@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -125,7 +126,7 @@ def test_what_is_said_of_the_wait_is_what_the_caller_gets(profile: str, said: st
         (
             ("content-type: image/png",),
             '{"code": "paid"}',
-            "the body was not looked at: that takes status 429, content-type ",
+            "the body was not looked at: its content-type is not one of ",
         ),
         ((), '{"code": "paid", "much": "' + "x" * 70_000 + '"}', "the body was not looked at: "),
         (("content-encoding: br",), '{"code": "paid"}', "the body was not looked at: "),
@@ -168,6 +169,8 @@ def test_the_list_names_every_profile_with_its_hosts() -> None:
         (("--status", "429", "--provider", "generic", "--host", "a.example.com"), "give one of them"),
         (("--status", "429", "--header", "no colon"), "is not a field"),
         (("--status", "429", "--header", "bad name : x"), "is not a field"),
+        (("--status", "429", "--header", "bad name: x"), "is not a field"),
+        (("--status", "429", "--header", "x: a\nretry-after: 1"), "is not a field"),
         (("--status", "429", "--header", "x: \u20ac"), "is not a field"),
         (("--status", "429", "--header", "two words: x"), "is not a field"),
         (("--status", "429", "--host", "https://[::1"), "is not a host"),
@@ -181,6 +184,47 @@ def test_what_cannot_be_used_is_64_with_a_reason(arguments: tuple[str, ...], sai
     assert done.returncode == 64, done.stdout
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+BY_BODY = "when: [{status: 403, body: code, equals: LIMITED, executed: nothing}]\n"
+JSON = ("--header", "content-type: application/json")
+GZIP = ("--header", "content-encoding: gzip")
+LIMITED = b'{"code": "LIMITED"}'
+
+
+@pytest.mark.parametrize(
+    ("body", "fields", "throttled", "unread"),
+    [
+        (LIMITED, JSON, True, None),
+        (gzip.compress(LIMITED), (*JSON, *GZIP), True, None),
+        (LIMITED, (), True, None),  # JSON by its looks
+        (LIMITED, ("--header", "content-type: a/b"), False, "its content-type is not one of application/json, +json"),
+        (LIMITED + b" " * 65_536, JSON, False, "it has more than 65536 octets"),
+        (LIMITED, (*JSON, *GZIP), False, "it cannot be decoded, or to more than 65536 octets"),
+        (b"", JSON, False, None),
+    ],
+)
+def test_the_conclusion_is_that_of_the_answer(
+    body: bytes, fields: tuple[str, ...], throttled: bool, unread: str | None, tmp_path: Path
+) -> None:
+    profile, content = tmp_path / "${HOME}.yaml", tmp_path / "body"
+    profile.write_text(BY_BODY)
+    content.write_bytes(body)
+    given = ("throttle", "--profile", str(profile), "--status", "403", "--body", str(content), *fields)
+    said = json.loads(tiergate(*given, "--output", "json").stdout)
+    assert (said["throttle"]["throttled"], said["answer"]["status"] == 429) == (throttled, throttled)
+    assert said["body_not_looked_at"] == unread
+    assert (f"the body was not looked at: {unread}\n" in tiergate(*given).stdout) == (unread is not None)
+
+
+def test_a_body_cannot_speak_to_the_terminal(tmp_path: Path) -> None:
+    content = tmp_path / "body"
+    content.write_bytes(b"\x1b[31mred\r\n")
+    text = tiergate("throttle", "--status", "404", "--body", str(content)).stdout
+    assert "\x1b" not in text
+    assert "[31mred" in text
+    other = tiergate("throttle", "--status", "404", "--body", str(content), "--provider", "salesforce").stdout
+    assert "the body was not looked at: this profile looks at bodies of status " in other
 
 
 def test_a_broken_profile_is_64_with_its_position(tmp_path: Path) -> None:
