@@ -18,7 +18,7 @@ from policies.model import PolicySet
 from policies.throttling import Catalogue, Profile, Throttle
 from upstreams.held import decoded
 from upstreams.throttle import normalise, reader_of
-from upstreams.transport import Headers
+from upstreams.transport import BODILESS, Headers
 
 HOST = "upstream.example.com"
 
@@ -41,29 +41,37 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """``throttle`` is what was read, with the body where that was ``inspected``; ``gets`` what the caller would get."""
+    """``throttle`` is what was read, ``unread`` why the body was not, ``gets`` what the caller would get."""
 
     question: Question
-    inspected: bool
     throttle: Throttle
+    unread: str
     gets: CallerGets
 
 
 def judge(question: Question) -> Verdict:
     """The whole of it, worked out by the gateway's own code."""
-    body = _looked_at(question)
+    body, unread = _looked_at(question)
     throttle = normalise(question.status, question.headers, body, question.profile, question.now_us)
     answer = GivenAnswer(question.status, [*question.headers], question.body)
     gets = asyncio.run(rehearse(_policy(question), answer, clock=FixedClock(question.now_us)))
-    return Verdict(question=question, inspected=body is not None, throttle=throttle, gets=gets)
+    return Verdict(question=question, throttle=throttle, unread=unread, gets=gets)
 
 
-def _looked_at(question: Question) -> bytes | None:
-    """The body as the gateway would look at it (RULINGS 12), else None."""
-    most = question.profile.inspect.max_bytes
-    if len(question.body) > most or not reader_of(question.profile).inspects(question.status, question.headers):
-        return None
-    return decoded(question.body, question.headers, most) or None
+def _looked_at(question: Question) -> tuple[bytes | None, str]:
+    """The body as the gateway sees it (RULINGS 12), or None with the reason; without a reason where none is needed."""
+    asked = question.profile.inspect
+    if not question.body or not asked.statuses or question.status in BODILESS:
+        return None, ""
+    if question.status not in asked.statuses:
+        statuses = ", ".join(str(status) for status in sorted(asked.statuses))
+        return None, f"this profile looks at bodies of status {statuses} alone"
+    if not reader_of(question.profile).inspects(question.status, question.headers):
+        return None, f"its content-type is not one of {', '.join(asked.content_types)}"
+    if len(question.body) > asked.max_bytes:
+        return None, f"it has more than {asked.max_bytes} octets"
+    body = decoded(question.body, question.headers, asked.max_bytes)
+    return body, "" if body is not None else f"it cannot be decoded, or to more than {asked.max_bytes} octets"
 
 
 def _policy(question: Question) -> PolicySet:

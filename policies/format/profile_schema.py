@@ -17,6 +17,8 @@ from policies.format.profile_scalars import (
     ContentType,
     FieldName,
     FieldNames,
+    HeldSize,
+    HeldWait,
     HostPattern,
     JsonPaths,
     Pattern,
@@ -25,9 +27,12 @@ from policies.format.profile_scalars import (
     listed,
 )
 from policies.format.report import TAG
-from policies.format.scalars import Duration, Size, Text
+from policies.format.scalars import Duration, Text
 from policies.throttling import Inspection, Kind, Unit
 
+MOST_RULES: Final = 100
+MOST_LIMITS: Final = 50
+"""Each is looked at for every answer of its status, on the one thread that serves all callers."""
 _INSPECTION: Final = Inspection()  # the defaults
 
 
@@ -130,8 +135,8 @@ class InspectForm(Section):
 
     statuses: Statuses | None = None
     content_types: list[ContentType] | None = Field(None, description="application/json, +json or text/, say")
-    max: Size = Field(_INSPECTION.max_bytes, description="Larger bodies are not looked at")
-    wait: Duration = Field(_INSPECTION.wait_us, description="Slower ones neither")
+    max: HeldSize = Field(_INSPECTION.max_bytes, description="Larger bodies are not looked at")
+    wait: HeldWait = Field(_INSPECTION.wait_us, description="Slower ones neither")
 
 
 class ProfileForm(CountersForm):
@@ -141,8 +146,10 @@ class ProfileForm(CountersForm):
     source: Text = Field("", description="Where this was read")
     grade: Literal["A", "B", "C", "design"] | None = Field(None, description="A documentation, B excerpts, C seen")
     hosts: list[HostPattern] = Field(default_factory=list)
-    when: list[RuleForm] = Field(default_factory=list, description="The first rule that holds decides")
-    limits: dict[str, LimitFamilyForm] = Field(default_factory=dict)
+    when: list[RuleForm] = Field(
+        default_factory=list, max_length=MOST_RULES, description="The first rule that holds decides"
+    )
+    limits: dict[str, LimitFamilyForm] = Field(default_factory=dict, max_length=MOST_LIMITS)
     retry_after: list[WaitReading] = Field(default_factory=list, description="Spellings of a wait, best first")
     default_wait: WindowOrReading | None = Field(None, description="The estimate where nothing says how long")
     inspect: InspectForm | None = None

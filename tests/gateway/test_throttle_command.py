@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
 import pytest
 
 from gateway.profiles import built_in
+from gateway.throttle_command import chosen, question
+from gateway.throttle_report import as_text
+from gateway.throttle_trial import judge
 from tests.gateway.test_cli import tiergate
 
 AT = ("--now", "2026-09-21T14:13:20Z")
@@ -23,6 +27,14 @@ def teapot(tmp_path: Path) -> str:
     file = tmp_path / "teapot.yaml"
     file.write_text(PROFILE)
     return str(file)
+
+
+def reported(profile: Path, fields: tuple[str, ...], body: Path) -> str:
+    """What is said of a 429, without a process of its own."""
+    asked = question(
+        chosen(None, None, profile), status=429, headers=fields, body=body, now=None, native=False, keep_status=False
+    )
+    return as_text(judge(asked))
 
 
 def test_a_throttle_that_is_no_429_is_concluded_by_a_rule_and_answered_as_one(teapot: str) -> None:
@@ -61,20 +73,6 @@ def test_the_status_stays_under_keep_status_and_the_body_under_native(teapot: st
     assert '  {"brewing": true}\n' in native
 
 
-def test_a_body_counts_only_where_the_gateway_would_look_at_it(tmp_path: Path) -> None:
-    profile, body = tmp_path / "ledger.yaml", tmp_path / "body.json"
-    profile.write_text("when: [{status: 403, body: code, equals: LIMITED, wait: 9s, executed: nothing}]\n")
-    body.write_text('{"code": "LIMITED"}')
-    given = ("--profile", str(profile), "--status", "403", "--body", str(body), *AT)
-    typed = tiergate("throttle", *given, "--header", "content-type: application/json").stdout
-    assert typed.startswith("ledger answers 403: a throttle (quota)")
-    assert "  429\n" in typed
-    untyped = tiergate("throttle", *given).stdout
-    assert untyped.startswith("ledger answers 403: no throttle\n")
-    assert "the body was not looked at: that takes status 403, content-type application/json, +json, " in untyped
-    assert "  403\n" in untyped
-
-
 def test_a_host_chooses_the_profile_as_an_upstreams_url_does() -> None:
     host = next(host for profile in built_in().by_name.values() for host in profile.hosts if "*" not in host)
     name = built_in().of_host(host)
@@ -91,12 +89,70 @@ def test_a_host_chooses_the_profile_as_an_upstreams_url_does() -> None:
 
 def test_an_estimate_is_said_to_be_one() -> None:
     text = tiergate("throttle", "--status", "429").stdout
-    assert "wait: not said; estimated by the window or the kind" in text
+    assert "wait: estimated at 60 s (what is usual for quota), and up to a fifth is added by chance\n" in text
     assert '"estimated":true' in text
 
 
+@pytest.mark.parametrize(
+    ("profile", "said"),
+    [
+        ("default_wait: 20s", "wait: estimated at 20 s (the profile's default_wait), "),
+        ("{when: [{status: 429, kind: billing}], default_wait: 20s}", "wait: estimated at 86400 s (nobody says when "),
+        (
+            "{when: [{status: 429, limit: m}], limits: {m: {window: 30s}}}",
+            "wait: estimated at 30 s (the window of m), ",
+        ),
+        ("{remaining: X-Left, reset: X-Reset}", "wait: 9 s, says reset of quota\n"),
+        ("retry_after: [{body: error.retry_in}]", "wait: 4 s, says body\n"),
+        (
+            "{when: [{status: 429, limit: m}], limits: {m: {remaining: X-Room}}}",
+            "<- has room, so another one refused\n",
+        ),
+        ("{when: [{status: 429, limit: m}], limits: {m: {remaining: X-Left}}}", "<- the one that refused\n"),
+    ],
+)
+def test_what_is_said_of_the_wait_is_what_the_caller_gets(profile: str, said: str, tmp_path: Path) -> None:
+    file, body = tmp_path / "one.yaml", tmp_path / "body.json"
+    file.write_text(profile)
+    body.write_text('{"error": {"retry_in": 4}}')
+    assert said in reported(file, ("x-left: 0", "x-reset: 9", "x-room: 3"), body)
+
+
+@pytest.mark.parametrize(
+    ("fields", "content", "said"),
+    [
+        ((), '{"code": "paid"}', "a throttle (billing)"),
+        (("content-type: application/json",), '{"code": "paid"}', "a throttle (billing)"),
+        (
+            ("content-type: image/png",),
+            '{"code": "paid"}',
+            "the body was not looked at: its content-type is not one of ",
+        ),
+        ((), '{"code": "paid", "much": "' + "x" * 70_000 + '"}', "the body was not looked at: "),
+        (("content-encoding: br",), '{"code": "paid"}', "the body was not looked at: "),
+    ],
+    ids=["json by its looks", "json", "not json", "large", "coded"],
+)
+def test_a_body_decides_only_where_the_gateway_would_look_at_it(
+    fields: tuple[str, ...], content: str, said: str, tmp_path: Path
+) -> None:
+    file, body = tmp_path / "one.yaml", tmp_path / "body"
+    file.write_text("when: [{status: 429, body: code, equals: paid, kind: billing}]")
+    body.write_text(content)
+    text = reported(file, fields, body)
+    assert said in text
+    assert ("a throttle (billing)" in text) is ("  x-should-retry: false\n" in text)
+
+
+def test_a_host_may_be_typed_as_a_url_or_with_a_port() -> None:
+    host = next(host for profile in built_in().by_name.values() for host in profile.hosts if "*" not in host)
+    for typed in (f"https://{host}/v3", f"{host.upper()}:443", f"{host}."):
+        assert chosen(None, typed, None) is built_in().of_host(host)
+
+
 def test_the_list_names_every_profile_with_its_hosts() -> None:
-    lines = tiergate("throttle", "--list").stdout.splitlines()
+    heading, *lines = tiergate("throttle", "--list").stdout.splitlines()
+    assert heading.split() == ["profile", "grade", "hosts"]
     assert [line.split()[0] for line in lines] == sorted(built_in().by_name)
     as_json = json.loads(tiergate("throttle", "--list", "--output", "json").stdout)
     assert {row["name"]: tuple(row["hosts"]) for row in as_json["profiles"]} == {
@@ -108,12 +164,18 @@ def test_the_list_names_every_profile_with_its_hosts() -> None:
     ("arguments", "said"),
     [
         ((), "--status"),
-        (("--status", "99"), "200"),
+        (("--status", "99"), "--status"),
         (("--status", "429", "--provider", "generik"), "did you mean 'generic'?"),
         (("--status", "429", "--provider", "generic", "--host", "a.example.com"), "give one of them"),
         (("--status", "429", "--header", "no colon"), "is not a field"),
         (("--status", "429", "--header", "bad name : x"), "is not a field"),
+        (("--status", "429", "--header", "bad name: x"), "is not a field"),
+        (("--status", "429", "--header", "x: a\nretry-after: 1"), "is not a field"),
         (("--status", "429", "--header", "x: \u20ac"), "is not a field"),
+        (("--status", "429", "--header", "two words: x"), "is not a field"),
+        (("--status", "429", "--host", "https://[::1"), "is not a host"),
+        (("--status", "429", "--output", "github"), "'text', 'json'"),
+        (("--status", "429", "--profile", "/dev/null"), "/dev/null: nothing is in it"),
         (("--status", "429", "--now", "tomorrow"), "--now"),
     ],
 )
@@ -122,6 +184,47 @@ def test_what_cannot_be_used_is_64_with_a_reason(arguments: tuple[str, ...], sai
     assert done.returncode == 64, done.stdout
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+BY_BODY = "when: [{status: 403, body: code, equals: LIMITED, executed: nothing}]\n"
+JSON = ("--header", "content-type: application/json")
+GZIP = ("--header", "content-encoding: gzip")
+LIMITED = b'{"code": "LIMITED"}'
+
+
+@pytest.mark.parametrize(
+    ("body", "fields", "throttled", "unread"),
+    [
+        (LIMITED, JSON, True, None),
+        (gzip.compress(LIMITED), (*JSON, *GZIP), True, None),
+        (LIMITED, (), True, None),  # JSON by its looks
+        (LIMITED, ("--header", "content-type: a/b"), False, "its content-type is not one of application/json, +json"),
+        (LIMITED + b" " * 65_536, JSON, False, "it has more than 65536 octets"),
+        (LIMITED, (*JSON, *GZIP), False, "it cannot be decoded, or to more than 65536 octets"),
+        (b"", JSON, False, None),
+    ],
+)
+def test_the_conclusion_is_that_of_the_answer(
+    body: bytes, fields: tuple[str, ...], throttled: bool, unread: str | None, tmp_path: Path
+) -> None:
+    profile, content = tmp_path / "${HOME}.yaml", tmp_path / "body"
+    profile.write_text(BY_BODY)
+    content.write_bytes(body)
+    given = ("throttle", "--profile", str(profile), "--status", "403", "--body", str(content), *fields)
+    said = json.loads(tiergate(*given, "--output", "json").stdout)
+    assert (said["throttle"]["throttled"], said["answer"]["status"] == 429) == (throttled, throttled)
+    assert said["body_not_looked_at"] == unread
+    assert (f"the body was not looked at: {unread}\n" in tiergate(*given).stdout) == (unread is not None)
+
+
+def test_a_body_cannot_speak_to_the_terminal(tmp_path: Path) -> None:
+    content = tmp_path / "body"
+    content.write_bytes(b"\x1b[31mred\r\n")
+    text = tiergate("throttle", "--status", "404", "--body", str(content)).stdout
+    assert "\x1b" not in text
+    assert "[31mred" in text
+    other = tiergate("throttle", "--status", "404", "--body", str(content), "--provider", "salesforce").stdout
+    assert "the body was not looked at: this profile looks at bodies of status " in other
 
 
 def test_a_broken_profile_is_64_with_its_position(tmp_path: Path) -> None:

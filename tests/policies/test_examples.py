@@ -39,7 +39,7 @@ def composed(name: str) -> Composed:
         lines=lambda lines: (directory / lines).read_bytes().splitlines(),
     )
     files = [SourceFile(name=path.name, data=path.read_bytes()) for path in directory.glob("*.yaml")]
-    return compose(files, outside, profiles=Catalogue([Profile(name="salesforce")]))
+    return compose(files, outside, profiles=Catalogue([Profile(name="salesforce"), Profile(name="github")]))
 
 
 def plain(path: Path) -> Any:
