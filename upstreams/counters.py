@@ -14,7 +14,6 @@ from upstreams.amounts import Received, count, percent, seconds
 from upstreams.answer import Answer, holds, star_of, values_of
 from upstreams.ratelimit_fields import current, policies, quota_units, split
 
-LARGEST_COUNT: Final = 10**15
 MOST_MEMBERS: Final = 16
 """Of one family with a ``*``; whoever sends more names is not reporting limits."""
 Read = Callable[[Answer], list[UpstreamLimit]]
@@ -184,7 +183,7 @@ def structured(
     for name, (q, w) in known.items():
         made.append(UpstreamLimit(name=_named(prefix, name), q=q, w=w, qu=units.get(name), genuine_ietf=genuine))
     if len(made) > MOST_MEMBERS:  # those that have the least left are what a caller must know
-        made = sorted(made, key=lambda member: LARGEST_COUNT if member.r is None else member.r)[:MOST_MEMBERS]
+        made = sorted(made, key=lambda member: (member.r is None, member.r or 0))[:MOST_MEMBERS]
     return made
 
 
