@@ -41,7 +41,7 @@ class Listener:
     ``statuses`` are those that are worth a look whatever their fields; ``native`` says that vendors' fields may pass.
     """
 
-    __slots__ = ("_budget", "_clock", "native", "reader", "statuses", "upstream")
+    __slots__ = ("_account", "_budget", "_clock", "native", "reader", "statuses", "upstream")
 
     def __init__(self, upstream: Upstream, clock: Clock, budget: BudgetMemory) -> None:
         profile = upstream.profile
@@ -53,10 +53,12 @@ class Listener:
         )
         self._clock = clock
         self._budget = budget
+        # What was remembered of another host, or in another form, is not true of this definition any more.
+        self._account = f"{upstream.name} {upstream.authority} {upstream.throttled_body} {upstream.map_status}"
 
     def refuse_remembered(self, exchange: Exchange, plan: Plan, request: UpstreamRequest) -> bytes:
         """Who pays for ``request``, as ``hear`` wants it. Raises what the upstream would say, where that is known."""
-        paying = payer(self.upstream.name, request.headers, plan.onward.owned)
+        paying = payer(self._account, request.headers, plan.onward.owned)
         known = self._budget.recall(paying)
         if known is None:
             return paying

@@ -138,6 +138,16 @@ async def test_credentials_are_apart_and_urls_are_not() -> None:
     assert bench.sent == 3
 
 
+@pytest.mark.parametrize("change", [{"host": "standby.test"}, {"throttled_body": "native"}, {"map_status": False}])
+async def test_another_definition_of_an_upstream_remembers_anew(change: dict[str, Any]) -> None:
+    bench = Bench(SLOW, OK, upstream=PROTECTED)
+    await bench.call()
+    bench.upstream = replace(PROTECTED)
+    assert ((await bench.call()).status, bench.sent) == (429, 1), "a reload that changes nothing"
+    bench.upstream = replace(PROTECTED, **change)
+    assert ((await bench.call()).status, bench.sent) == (200, 2)
+
+
 def test_a_payer_is_the_upstream_and_what_it_is_shown() -> None:
     owned = frozenset((b"x-key",))
     base = payer("crm", [(b"x-key", b"1"), (b"x-other", b"2")], owned)
