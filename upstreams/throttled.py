@@ -117,7 +117,7 @@ class Listener:
             if protected:
                 # What an answer says of its own call's effects is nothing to callers whose call is never sent.
                 again = found if throttle.nothing_executed else replace(found, upstream_body=None, native=None)
-                self._budget.remember(paying, again)
+                self._budget.remember(paying, replace(again, fields=_repeatable(found.fields)))
             if said.replaces_body:
                 raise _throttled(exchange, said, found)
         return said.status, _with_ours(kept, said)
@@ -158,6 +158,12 @@ def _throttled(exchange: Exchange, said: Announcement, kept: Remembered) -> Gate
         upstream_body=kept.upstream_body,
         body=kept.native,
     )
+
+
+def _repeatable(fields: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
+    """Those of a vendor's fields that other callers may have: no grant to one page, and not without end."""
+    common = tuple(pair for pair in fields if not pair[0].startswith(b"access-control-"))
+    return common if sum(len(name) + len(value) for name, value in common) <= BODY_KEPT else ()
 
 
 def _own_names(plan: Plan | None) -> list[str]:
