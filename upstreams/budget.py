@@ -18,7 +18,7 @@ from upstreams.transport import Headers
 KEPT = 10_000
 """Credentials that are remembered at most, the least recently used go first."""
 BODY_KEPT = 4_096
-"""Octets of an upstream's body that are repeated."""
+"""Octets of an upstream's body, and of its fields, that are repeated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

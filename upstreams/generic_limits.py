@@ -94,15 +94,17 @@ def _window(quota: int | None, spans: list[tuple[int, int]]) -> int | None:
     return next((w for q, w in spans if q == quota), None)
 
 
-def agreed(members: list[UpstreamLimit], *, distinct: bool) -> list[UpstreamLimit]:
+def agreed(members: list[UpstreamLimit], *, structured: int, distinct: bool) -> list[UpstreamLimit]:
     """``members`` without those that say again what another has said, in other units or with less (N12).
 
+    The first ``structured`` of them have names of the upstream's own: equal counts make no two of them one (RL-I1).
     ``distinct``: a profile told them apart, so that only one that adds a window to the other says the same.
     """
     kept: list[UpstreamLimit] = []
-    for member in members:
+    for number, member in enumerate(members):
         for index, other in enumerate(kept):
-            if _agree(other, member, distinct=distinct):
+            apart = number < structured and member.name != other.name
+            if not apart and _agree(other, member, distinct=distinct):
                 kept[index] = _both(other, member)
                 break
         else:

@@ -128,11 +128,12 @@ class Reader:
     def _members(self, answer: Answer) -> list[UpstreamLimit]:
         """Every limit that is reported."""
         members = structured_members(answer)
+        structured = len(members)
         if not self._families:
             members += generic_members(answer, paired=any(member.r is not None for member in members))
         for family in self._families:
             members += family(answer)
-        return agreed(members, distinct=bool(self._families)) if len(members) > 1 else members
+        return agreed(members, structured=structured, distinct=bool(self._families)) if len(members) > 1 else members
 
     def _concluded(
         self,

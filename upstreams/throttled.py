@@ -39,7 +39,7 @@ class Listener:
     ``statuses`` are those that are worth a look whatever their fields; ``native`` says that vendors' fields may pass.
     """
 
-    __slots__ = ("_budget", "_clock", "native", "reader", "statuses", "upstream")
+    __slots__ = ("_account", "_budget", "_clock", "native", "reader", "statuses", "upstream")
 
     def __init__(self, upstream: Upstream, clock: Clock, budget: BudgetMemory) -> None:
         profile = upstream.profile
@@ -51,10 +51,12 @@ class Listener:
         )
         self._clock = clock
         self._budget = budget
+        # What was remembered of another host, or in another form, is not true of this definition any more.
+        self._account = f"{upstream.name} {upstream.authority} {upstream.throttled_body} {upstream.map_status}"
 
     def refuse_remembered(self, exchange: Exchange, plan: Plan, request: UpstreamRequest) -> bytes:
         """Who pays for ``request``, as ``hear`` wants it. Raises what the upstream would say, where that is known."""
-        paying = payer(self.upstream.name, request.headers, plan.onward.owned)
+        paying = payer(self._account, request.headers, plan.onward.owned)
         known = self._budget.recall(paying)
         if known is None:
             return paying
@@ -113,7 +115,7 @@ class Listener:
             if protected:
                 # What an answer says of its own call's effects is nothing to callers whose call is never sent.
                 again = found if throttle.nothing_executed else replace(found, upstream_body=None, native=None)
-                self._budget.remember(paying, again)
+                self._budget.remember(paying, replace(again, fields=_repeatable(found.fields)))
             if said.replaces_body:
                 raise _throttled(exchange, said, found)
         return said.status, _with_ours(kept, said)
@@ -154,6 +156,12 @@ def _throttled(exchange: Exchange, said: Announcement, kept: Remembered) -> Gate
         upstream_body=kept.upstream_body,
         body=kept.native,
     )
+
+
+def _repeatable(fields: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
+    """Those of a vendor's fields that other callers may have: no grant to one page, and not without end."""
+    common = tuple(pair for pair in fields if not pair[0].startswith(b"access-control-"))
+    return common if sum(len(name) + len(value) for name, value in common) <= BODY_KEPT else ()
 
 
 def _own_names(plan: Plan | None) -> list[str]:

@@ -138,6 +138,26 @@ async def test_credentials_are_apart_and_urls_are_not() -> None:
     assert bench.sent == 3
 
 
+@pytest.mark.parametrize("change", [{"host": "standby.test"}, {"throttled_body": "native"}, {"map_status": False}])
+async def test_another_definition_of_an_upstream_remembers_anew(change: dict[str, Any]) -> None:
+    bench = Bench(SLOW, OK, upstream=PROTECTED)
+    await bench.call()
+    bench.upstream = replace(PROTECTED)
+    assert ((await bench.call()).status, bench.sent) == (429, 1), "a reload that changes nothing"
+    bench.upstream = replace(PROTECTED, **change)
+    assert ((await bench.call()).status, bench.sent) == (200, 2)
+
+
+async def test_fields_are_repeated_while_they_are_few_and_a_grant_to_one_page_is_not() -> None:
+    grant = (b"access-control-allow-origin", b"https://a.example.com")
+    for extra, repeated in (([], [b"7"]), ([(b"x-long", b"x" * 5000)], [])):
+        bench = Bench(replace(SLOW, headers=[*SLOW.headers, grant, *extra]), upstream=PROTECTED)
+        first, again = await bench.call(), await bench.call()
+        assert (first.values(grant[0]), again.values(grant[0])) == ([grant[1]], [])
+        assert (first.values(b"x-id"), again.values(b"x-id")) == ([b"7"], repeated)
+        assert (again.status, again.values(b"retry-after"), bench.sent) == (429, [b"30"], 1)
+
+
 def test_a_payer_is_the_upstream_and_what_it_is_shown() -> None:
     owned = frozenset((b"x-key",))
     base = payer("crm", [(b"x-key", b"1"), (b"x-other", b"2")], owned)

@@ -66,6 +66,16 @@ def test_of_more_limits_than_are_read_those_with_the_least_left_count() -> None:
     assert (found.selected.name, found.selected.r, found.retry_after_seconds) == ("n40", 0, 5)
 
 
+@pytest.mark.parametrize("reading", [GENERIC, profile("remaining: x-left")])
+def test_policies_with_names_of_their_own_are_not_one_because_their_counts_are_equal(reading: Profile) -> None:
+    full = {"ratelimit-policy": '"read";q=9;w=60, "write";q=9', "ratelimit": '"read";r=9;t=60, "write";r=9;t=60'}
+    again = {**full, "ratelimit-limit": "9", "ratelimit-remaining": "9", "ratelimit-reset": "60"}
+    for sent in (full, again):
+        members = read(reading, 200, sent).members
+        assert [(each.name, each.q, each.r, each.t) for each in members] == [("read", 9, 9, 60), ("write", 9, 9, 60)]
+    assert len(read(GENERIC, 200, {"ratelimit": '"read";r=9;t=60, "read";r=9;t=60'}).members) == 1
+
+
 def test_all_conditions_of_a_rule_must_hold() -> None:
     rules = profile("when: [{status: 403, header: x-slow, and: [{body: data, absent: true}], executed: nothing}]")
     assert read(rules, 403, {"x-slow": "1"}).throttled
