@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from policies.announcement import noted
 from policies.fields import tightest
 
 if TYPE_CHECKING:
     from policies.admission.decision import Decision
-    from policies.announcement import Announcement
     from policies.exchange import Exchange, Outcome
 
 log = logging.getLogger("tiergate.access_log")
@@ -85,7 +85,7 @@ def record_of(exchange: Exchange, outcome: Outcome, second: str) -> dict[str, An
     if exchange.decision is not None:
         _add_tightest(line, exchange.decision)
     if exchange.announcement is not None and exchange.announcement.throttled:
-        _add_throttle(line, exchange.announcement)
+        line |= noted(exchange.announcement)
     if outcome.reason is not None or outcome.truncated_by is not None:
         line["phase"] = outcome.phase
         line["truncated_by"] = outcome.truncated_by
@@ -103,16 +103,6 @@ def _add_tightest(line: dict[str, Any], decision: Decision) -> None:
         line["refused_by"] = decision.refused_by
     if decision.shadow_refused:
         line["shadow_refused_by"] = decision.shadow_refused
-
-
-def _add_throttle(line: dict[str, Any], said: Announcement) -> None:
-    """What the caller was told of the upstream's throttle; the span says the same."""
-    line["provider"] = said.provider
-    line["kind"] = said.kind
-    line["estimated"] = said.estimated
-    line["received_status"] = said.received
-    line["remembered"] = said.remembered
-    line["violated"] = said.violated
 
 
 class AccessLog:

@@ -148,7 +148,8 @@ def schema() -> None:
 
 
 @app.command(
-    epilog="Example: tiergate throttle --host api.example.com --status 429 --header 'retry-after: 30' --body a.json"
+    epilog="Example: tiergate throttle --host api.example.com --status 403 --header 'retry-after: 30' "
+    "--header 'content-type: application/json' --body answer.json"
 )
 def throttle(
     provider: Annotated[str | None, typer.Option(help="A built-in profile, see --list; default: generic.")] = None,
@@ -161,10 +162,7 @@ def throttle(
     status: Annotated[int | None, typer.Option(min=200, max=599, help="Status of the upstream's answer.")] = None,
     header: Annotated[list[str] | None, typer.Option(help="A field of it, 'name: value'; may be repeated.")] = None,
     body: Annotated[
-        Path | None,
-        typer.Option(
-            help="A file with its body, - for standard input; JSON, XML or text by its looks, without a content-type."
-        ),
+        Path | None, typer.Option(help="A file with its body; - for standard input. Say its content-type, too.")
     ] = None,
     now: Annotated[
         str | None, typer.Option(help="The gateway's clock: Unix seconds or RFC 3339; default: now.")
@@ -175,20 +173,27 @@ def throttle(
     output: Annotated[Shape, typer.Option("--output", help="For people or for programs.")] = Shape.text,
 ) -> None:
     """What the gateway makes of an upstream's answer: is it a throttle, by which rule, and what does the caller get."""
-    from gateway import throttle_command
+    from gateway import throttle_report
+    from gateway.profiles import built_in
+    from gateway.throttle_command import Unusable, chosen, question
+    from gateway.throttle_trial import judge
 
+    as_json = output is Shape.json
     if list_:
-        typer.echo(throttle_command.listing(output is Shape.json), nl=False)
+        listed = throttle_report.profiles_json if as_json else throttle_report.profiles_text
+        typer.echo(listed(sorted(built_in().by_name.values(), key=lambda each: each.name)), nl=False)
         return
     try:
-        answer = throttle_command.answer(status, header or [], body, now)
-        chosen = throttle_command.chosen(provider, host, profile)
-        text = throttle_command.run(chosen, answer, native, keep_status, output is Shape.json)
-    except throttle_command.Unusable as error:
+        asked = question(
+            chosen(provider, host, profile), status=status, headers=header or [], body=body, now=now, native=native,
+            keep_status=keep_status,
+        )  # fmt: skip
+    except Unusable as error:
         raise UsageError(str(error)) from error
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}", EXIT_ENVIRONMENT)
-    typer.echo(text, nl=False)
+    shown = throttle_report.as_json if as_json else throttle_report.as_text
+    typer.echo(shown(judge(asked)), nl=False)
 
 
 @keys_app.command(epilog="Example: tiergate keys mint acme")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
+from policies.announcement import noted
 from policies.exchange import Exchange
 from policies.ports import Clock
 
@@ -214,18 +215,11 @@ def _ratelimit(exchange: Exchange) -> dict[str, str | int | None]:
 
 
 def _throttle(exchange: Exchange) -> dict[str, str | int | bool | None]:
-    """What the caller was told of an upstream's throttle; the access log says the same."""
+    """The facts of an upstream's throttle that the access log has."""
     said = exchange.announcement
     if said is None or not said.throttled:
         return {}
-    return {
-        "gateway.throttle.provider": said.provider,
-        "gateway.throttle.kind": said.kind,
-        "gateway.throttle.estimated": said.estimated,
-        "gateway.throttle.received_status": said.received,
-        "gateway.throttle.remembered": said.remembered,
-        "gateway.throttle.violated": said.violated,
-    }
+    return {f"gateway.throttle.{name}": fact for name, fact in noted(said).items()}
 
 
 def client_attributes(exchange: Exchange) -> dict[str, str | int]:

@@ -1,123 +1,24 @@
-"""What ``tiergate throttle`` prints: what an upstream's answer is taken for, by which rule, and what the caller gets.
+"""What ``tiergate throttle`` prints: a ``Verdict`` and the list of profiles, for people and for programs.
 
-The reading is ``upstreams.throttle``'s, the answer the whole gateway's (``gateway.rehearsal``); here they are shown.
+Nothing is worked out here; ``gateway.throttle_trial`` does that.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
-import yaml
-
-from gateway.rehearsal import CallerGets, FixedClock, GivenAnswer, rehearse
+from gateway.throttle_trial import Verdict
 from policies.announcement import SHORT_WINDOW_S
-from policies.document import SourceFile, compose
-from policies.format.findings import render_text
 from policies.format.json_paths import shown
-from policies.format.profiles import parse_profile
-from policies.model import PolicySet
-from policies.throttling import Catalogue, Condition, Profile, Rule, Source, Throttle, UpstreamLimit
-from upstreams.held import decoded
-from upstreams.throttle import reader_of
-from upstreams.transport import Headers
+from policies.throttling import Condition, Profile, Rule, Source, Throttle, UpstreamLimit
 
 JSON_SCHEMA_VERSION = 1
-HOST = "upstream.example.com"
 
 
-class BadProfile(Exception):
-    """A profile that cannot be read; the message has every complaint with its position."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """An answer of an upstream, and how it is to be taken. ``now_us`` is the gateway's clock, Unix microseconds."""
-
-    profile: Profile
-    status: int
-    headers: Headers
-    body: bytes
-    now_us: int
-    method: str = "GET"
-    throttled_body: str = "normalised"
-    map_status: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """``throttle`` is what was read, ``gets`` what the caller would get; ``unread`` why not from the body, else ''."""
-
-    question: Question
-    throttle: Throttle
-    gets: CallerGets
-    unread: str
-
-
-def report(question: Question) -> Report:
-    """The whole of it, worked out by the gateway's own code."""
-    body, unread = _looked_at(question)
-    throttle = reader_of(question.profile).read(question.status, question.headers, body, question.now_us)
-    answer = GivenAnswer(question.status, [*question.headers], question.body)
-    clock = FixedClock(question.now_us)
-    gets = asyncio.run(rehearse(_policy(question), answer, clock=clock, method=question.method))
-    return Report(question=question, throttle=throttle, gets=gets, unread=unread)
-
-
-def _looked_at(question: Question) -> tuple[bytes | None, str]:
-    """The content that the gateway would look at, and why it would not (RULINGS 12)."""
-    wanted = question.profile.inspect
-    if not question.body:
-        return None, ""
-    if question.status not in wanted.statuses:
-        return None, f"the profile looks at none with status {question.status}"
-    if not reader_of(question.profile).inspects(question.status, question.headers):
-        return None, f"the profile looks at {' and '.join(wanted.content_types)} only"
-    if len(question.body) > wanted.max_bytes:
-        return None, f"more than {wanted.max_bytes} octets"
-    body = decoded(question.body, question.headers, wanted.max_bytes)
-    return body, "" if body is not None else "its content coding cannot be undone, or makes too much of it"
-
-
-def profile_from(name: str, file: str, data: bytes) -> Profile:
-    """A profile that is not built in. Raises ``BadProfile``."""
-    made, findings = parse_profile(name, file, data)
-    if made is None and not findings:
-        raise BadProfile(f"{file}: nothing is in it")
-    if made is None or findings:
-        raise BadProfile(render_text(findings, {file: data.decode("utf-8", "replace")}).rstrip())
-    return made
-
-
-def _policy(question: Question) -> PolicySet:
-    """A policy of one route without limits, so that every field is the upstream's doing."""
-    name = question.profile.name
-    upstream = {
-        "url": f"https://{HOST}",
-        "throttling": name,
-        "throttled_body": question.throttled_body,
-        "map_status": question.map_status,
-    }
-    sections = {
-        "auth": {"anonymous": {"tier": "anyone"}},
-        "tiers": {"anyone": {"limits": {}}},
-        "upstreams": {name: upstream},
-        "routes": {"all": {"match": {"path": "/{rest:path}"}, "upstream": name}},
-    }
-    file = SourceFile(name="rehearsal.yaml", data=yaml.safe_dump(sections).encode())
-    composed = compose([file], profiles=Catalogue([question.profile]))
-    if composed.policy is None:
-        raise ValueError(render_text(composed.findings, composed.sources))
-    return composed.policy
-
-
-# --- shown ------------------------------------------------------------------------------------------------------
-
-
-def as_text(found: Report) -> str:
+def as_text(found: Verdict) -> str:
     """For people: the conclusion, what it rests on, and the answer."""
     throttle, gets = found.throttle, found.gets
     lines = [_conclusion(found), "", "limits that the answer reports:"]
@@ -128,7 +29,7 @@ def as_text(found: Report) -> str:
     return "\n".join([*lines, "", *(f"  {line}" for line in body.splitlines())]).rstrip() + "\n"
 
 
-def as_json(found: Report) -> str:
+def as_json(found: Verdict) -> str:
     """For programs; the shape has a version."""
     throttle, gets = found.throttle, found.gets
     shape: dict[str, Any] = {
@@ -146,7 +47,7 @@ def as_json(found: Report) -> str:
     return json.dumps(shape, indent=2) + "\n"
 
 
-def _conclusion(found: Report) -> str:
+def _conclusion(found: Verdict) -> str:
     throttle, question = found.throttle, found.question
     if throttle.throttled:
         executed = "nothing was executed" if throttle.nothing_executed else "something may have been executed"
@@ -159,7 +60,7 @@ def _conclusion(found: Report) -> str:
     return "\n".join([*lines, f"the body decides nothing: {found.unread}"] if found.unread else lines)
 
 
-def _decided_by(found: Report) -> str:
+def _decided_by(found: Verdict) -> str:
     throttle, profile = found.throttle, found.question.profile
     if throttle.rule is None:
         rules = (
@@ -205,7 +106,7 @@ def _counts(limit: UpstreamLimit, throttle: Throttle) -> str:
     return "has room, so another one refused" if limit.r else "the one that refused"
 
 
-def _wait(found: Report) -> str:
+def _wait(found: Verdict) -> str:
     throttle, said = found.throttle, found.gets.exchange.announcement
     if said is not None and said.estimated:
         return f"estimated at {said.unjittered_s} s ({_estimate(throttle)}), and up to a fifth is added by chance"

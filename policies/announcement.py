@@ -8,7 +8,7 @@ Decides status, wait, names and which member was violated, for one answer; reads
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
@@ -19,13 +19,14 @@ from policies.throttling import GENERIC, MAX_WAIT_S, Kind, Throttle, UpstreamLim
 MEMBERS_KEPT: Final = 16
 """An upstream chooses how many limits it lists, hence a bound on how many are repeated."""
 LONGEST_NAME: Final = 64
+"""Of an upstream, as the beginning of its limits' names."""
 LARGEST: Final = 999_999_999_999_999
 """RFC 9651 3.3.1: an Integer has at most 15 digits."""
 SHORT_WINDOW_S: Final = 60
 """A window up to this length is believed as a wait (RULINGS 14)."""
 DAY_S: Final = 86_400
-UNKNOWN_WAIT_S: Final = {"quota": 60, "concurrency": 2, "lock": 1, "billing": DAY_S}
-"""RULINGS 14: the estimate by kind, where nothing at all says how long."""
+UNKNOWN_WAIT_S: Final[Mapping[Kind, int]] = {"quota": 60, "concurrency": 2, "lock": 1, "billing": DAY_S}
+"""RULINGS 14: the estimate by kind of throttle, where nothing at all says how long."""
 JITTER: Final = 0.2
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9._-]+")
 
@@ -74,14 +75,26 @@ def announce(
 
     ``taken`` are the names of the call's own limits, which no member of the upstream's may carry.
     """
-    profile = upstream.profile
-    provider = upstream.name if profile is GENERIC or profile.name == GENERIC.name else profile.name
-    if not throttle.throttled:
-        members = _named(_in_order(throttle), upstream.name, taken)
-        return Announcement(
-            provider=provider, kind=throttle.kind, throttled=False, received=status, status=status, members=members,
-            wall_us=wall_us,
-        )  # fmt: skip
+    if throttle.throttled:
+        return _of_throttle(throttle, upstream, status, chance, taken, wall_us)
+    return Announcement(
+        provider=_provider(upstream),
+        kind=throttle.kind,
+        throttled=False,
+        received=status,
+        status=status,
+        members=_named(_in_order(throttle), upstream.name, taken),
+        wall_us=wall_us,
+    )
+
+
+def _provider(upstream: Upstream) -> str:
+    return upstream.name if upstream.profile.name == GENERIC.name else upstream.profile.name
+
+
+def _of_throttle(
+    throttle: Throttle, upstream: Upstream, status: int, chance: float, taken: Collection[str], wall_us: int | None
+) -> Announcement:
     violated = _violated(throttle)
     base_s, estimated = _wait(throttle, violated)
     wait_ms = _jittered(base_s * 1000, chance if estimated else 0.0)
@@ -91,7 +104,7 @@ def announce(
     sent = 429 if status == 429 or (throttle.nothing_executed and upstream.map_status) else status
     first = members[0]
     return Announcement(
-        provider=provider,
+        provider=_provider(upstream),
         kind=throttle.kind,
         throttled=True,
         received=status,
@@ -134,6 +147,18 @@ def recalled(
     )
 
 
+def noted(announcement: Announcement) -> dict[str, str | int | bool | None]:
+    """What is kept of a throttle beside the answer itself: in the log's line, and in the span."""
+    return {
+        "provider": announcement.provider,
+        "kind": announcement.kind,
+        "estimated": announcement.estimated,
+        "received_status": announcement.received,
+        "remembered": announcement.remembered,
+        "violated": announcement.violated,
+    }
+
+
 def _jittered(wait_ms: int, chance: float) -> int:
     """Up to a fifth later, so that callers who were told one estimate do not come back at one moment (RL-S7)."""
     return min(wait_ms + int(wait_ms * JITTER * chance), MAX_WAIT_S * 1000)
@@ -154,7 +179,7 @@ def _wait(throttle: Throttle, violated: UpstreamLimit | None) -> tuple[int, bool
     stated = throttle.retry_after_seconds
     reset = None if violated is None else violated.t
     if throttle.kind == "billing":
-        least = DAY_S if reset is None else reset
+        least = UNKNOWN_WAIT_S["billing"] if reset is None else reset
         known = reset is not None or (stated is not None and stated >= least)
         return _believed(max(stated or 0, least)), not known
     if stated is not None:
@@ -166,7 +191,7 @@ def _wait(throttle: Throttle, violated: UpstreamLimit | None) -> tuple[int, bool
     window = None if violated is None else violated.w
     if window is not None and 0 < window <= SHORT_WINDOW_S:
         return window, True
-    return UNKNOWN_WAIT_S.get(throttle.kind, UNKNOWN_WAIT_S["quota"]), True
+    return UNKNOWN_WAIT_S[throttle.kind], True
 
 
 def _believed(wait_s: int) -> int:
@@ -194,8 +219,14 @@ def _in_order(throttle: Throttle) -> list[UpstreamLimit]:
 
 
 def _named(members: Iterable[UpstreamLimit], upstream: str, taken: Collection[str]) -> tuple[UpstreamLimit, ...]:
-    """``<upstream>-<slug>`` and numbers that a structured field can carry (E7, SF-10)."""
-    return _distinct([_bounded(each, _full_name(upstream, each.name[: 2 * LONGEST_NAME])) for each in members], taken)
+    """``<upstream>-<name>`` and numbers that a structured field can carry (E7, SF-10)."""
+    beginning = _beginning(upstream)
+    return _distinct([_bounded(each, beginning + each.name) for each in members], taken)
+
+
+@lru_cache(maxsize=1024)
+def _beginning(upstream: str) -> str:
+    return _NOT_IN_A_NAME.sub("-", upstream)[:LONGEST_NAME] + "-"
 
 
 def _distinct(members: Iterable[UpstreamLimit], taken: Collection[str]) -> tuple[UpstreamLimit, ...]:
@@ -208,16 +239,6 @@ def _distinct(members: Iterable[UpstreamLimit], taken: Collection[str]) -> tuple
         used.add(name)
         found.append(each if name == each.name else replace(each, name=name))
     return tuple(found)
-
-
-@lru_cache(maxsize=4096)
-def _full_name(upstream: str, name: str) -> str:
-    return f"{_NOT_IN_A_NAME.sub('-', upstream)[:LONGEST_NAME]}-{slug(name)}"
-
-
-def slug(text: str) -> str:
-    """``text`` in lower-case letters, digits, dots, underscores and hyphens; ``limit`` where nothing is left."""
-    return _NOT_IN_A_NAME.sub("-", text.lower())[:LONGEST_NAME].strip("-") or "limit"
 
 
 def _bounded(member: UpstreamLimit, name: str) -> UpstreamLimit:

@@ -6,11 +6,10 @@ says which limit is the one that counts, nor whether the answer is a throttle.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from policies.throttling import Family, Reading, Unit, UpstreamLimit
+from policies.throttling import ONLY, Family, Reading, Unit, UpstreamLimit, slug
 from upstreams.amounts import Received, count, percent, seconds
 from upstreams.answer import Answer, holds, star_of, values_of
 from upstreams.ratelimit_fields import current, policies, split
@@ -19,12 +18,6 @@ MOST_MEMBERS: Final = 16
 """Of one family with a ``*``; whoever sends more names is not reporting limits."""
 Read = Callable[[Answer], list[UpstreamLimit]]
 Counts = Callable[[Answer, bytes], list[int]]
-_NOT_OF_A_SLUG = re.compile(rb"[^a-z0-9]+")
-
-
-def slug(name: bytes) -> str:
-    """A name from outside as a part of one of ours; never verbatim (E7)."""
-    return _NOT_OF_A_SLUG.sub(b"-", name.lower())[:32].strip(b"-").decode("ascii")
 
 
 def compiled(family: Family) -> Read:
@@ -48,8 +41,7 @@ class _Counters:
         self._reset = times(family.reset) if family.reset is not None else None
         self._window = family.window if isinstance(family.window, int) else None
         self._read_window = times(family.window) if isinstance(family.window, Reading) else None
-        readings = (family.limit, family.remaining, family.used, family.percent_used, family.reset)
-        named = [name for reading in readings if reading is not None for name in reading.source.headers]
+        named = (name for reading in family.readings for name in reading.source.headers)
         self.stars = tuple(name.encode("ascii") for name in named if "*" in name)
 
     def plain(self, answer: Answer) -> list[UpstreamLimit]:
@@ -64,7 +56,7 @@ class _Counters:
                     texts[text] = None
         found = []
         for text in (*texts,)[:MOST_MEMBERS]:
-            found += self._read(answer, text, f"{self._name}-{slug(text)}".strip("-"))
+            found += self._read(answer, text, f"{self._name}-{slug(text.decode('latin-1'))}".strip("-"))
         return found
 
     def _read(self, answer: Answer, star: bytes, name: str) -> list[UpstreamLimit]:
@@ -191,7 +183,7 @@ def structured(
 
 
 def _named(prefix: str, name: str) -> str:
-    return prefix + (slug(name.encode("latin-1", "replace")) or "quota")
+    return prefix + (slug(name) or ONLY)
 
 
 def joined(lines: list[bytes] | None) -> str:

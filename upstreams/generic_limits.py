@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from policies.throttling import UpstreamLimit
+from policies.throttling import ONLY, UpstreamLimit
 from upstreams.answer import Answer
 from upstreams.counters import combined, counted, joined, structured, timed
 from upstreams.ratelimit_fields import dictionary, limits, windows
@@ -20,8 +20,6 @@ PREFIXES: Final = (b"ratelimit", b"x-ratelimit", b"x-rate-limit", b"rate-limit")
 _SUFFIXES: Final = (b"-limit", b"-remaining", b"-used", b"-reset", b"-reset-after")
 _NAMES: Final = tuple(tuple(prefix + suffix for suffix in _SUFFIXES) for prefix in PREFIXES)
 NAMES: Final = frozenset((POLICY, CURRENT, *(name for names in _NAMES for name in names)))
-ONLY: Final = "quota"
-"""What a limit is called that has no name of its own."""
 
 
 def structured_members(answer: Answer) -> list[UpstreamLimit]:

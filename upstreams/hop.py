@@ -36,7 +36,6 @@ _X_FORWARDED = b"x-forwarded"
 _HARMLESS = frozenset((b"keep-alive", b"close"))
 """Connection options that name no field."""
 _NOT_PASSED = HOP_BY_HOP | {b"via", b"x-request-id"}
-_RETRY_AFTER = b"retry-after"
 _ordinary = KnownNames()
 """Names of requests that were found to need no second look."""
 
@@ -222,9 +221,9 @@ def _sorted_out(headers: Headers, named: set[bytes], reader: Reader, *, native: 
         name = pair[0]
         if name in _NOT_PASSED:
             continue
-        means = name not in reader.ordinary and (name == _RETRY_AFTER or reader.means_something(name))
+        means = name not in reader.ordinary and reader.means_something(name)
         telling = telling or means
-        if name in named or name == _RETRY_AFTER or (means and not reader.passes(name, native=native)):
+        if name in named or (means and not reader.passes(name, native=native)):
             continue
         kept.append(pair)
         if not means:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 
-from policies.announcement import Announcement, announce, recalled
+from policies.announcement import UNKNOWN_WAIT_S, Announcement, announce, recalled
 from policies.errors import GatewayError
 from policies.exchange import Exchange
 from policies.fields import waiting
@@ -22,8 +22,6 @@ from upstreams.held import Held, decoded, json_text
 from upstreams.throttle import reader_of
 from upstreams.transport import BODILESS, Headers, UpstreamRequest, UpstreamResponse
 
-UNKNOWN_WAIT_S = 60
-"""Of a 429 that its profile does not take for a throttle: every 429 has a ``Retry-After`` (RULINGS 14)."""
 _OF_THE_BODY = frozenset(
     (b"etag", b"last-modified", b"digest", b"repr-digest", b"signature", b"signature-input", b"set-cookie",
      b"transfer-encoding", b"cache-control", b"expires", b"age", b"pragma", b"vary", b"accept-ranges", b"location",
@@ -178,10 +176,13 @@ def _with_ours(kept: Headers, said: Announcement) -> Headers:
 
 
 def _with_retry_after(answer: UpstreamResponse, kept: Headers, throttle: Throttle, exchange: Exchange) -> Headers:
-    """``Retry-After`` of an answer that is no throttle: never on a success, else an integer or nothing (RULINGS 14)."""
+    """``Retry-After`` of an answer that is no throttle: an integer or nothing, never on a success (RULINGS 14).
+
+    Every 429 has one, also one that its profile does not take for a throttle.
+    """
     wait_s = throttle.retry_after_seconds if any(name == b"retry-after" for name, _ in answer.headers) else None
     if answer.status == 429:
-        wait_s = max(1, UNKNOWN_WAIT_S if wait_s is None else wait_s)
+        wait_s = max(1, UNKNOWN_WAIT_S["quota"] if wait_s is None else wait_s)
     if wait_s is None or answer.status < 300:
         return kept
     if answer.status in (429, 503):

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from gateway import throttle_command
 from gateway.profiles import built_in
+from gateway.throttle_command import chosen, question
+from gateway.throttle_report import as_text
+from gateway.throttle_trial import judge
 from tests.gateway.test_cli import tiergate
 
 AT = ("--now", "2026-09-21T14:13:20Z")
+JSON = "content-type: application/json"
 PROFILE = """\
 when: [{status: 418, header: X-Busy, match: 'till (\\d+)', executed: nothing}]
 remaining: X-Left
@@ -28,8 +31,11 @@ def teapot(tmp_path: Path) -> str:
 
 def reported(profile: Path, fields: tuple[str, ...], body: Path) -> str:
     """What is said of a 429, without a process of its own."""
-    given = throttle_command.answer(429, fields, body, None)
-    return throttle_command.run(throttle_command.chosen(None, None, profile), given, False, False, False)
+    asked = question(
+        chosen(None, None, profile), status=429, headers=fields, body=body,
+        now=None, native=False, keep_status=False,
+    )  # fmt: skip
+    return as_text(judge(asked))
 
 
 def test_a_throttle_that_is_no_429_is_concluded_by_a_rule_and_answered_as_one(teapot: str) -> None:
@@ -110,19 +116,27 @@ def test_what_is_said_of_the_wait_is_what_the_caller_gets(profile: str, said: st
     file, body = tmp_path / "one.yaml", tmp_path / "body.json"
     file.write_text(profile)
     body.write_text('{"error": {"retry_in": 4}}')
-    assert said in reported(file, ("x-left: 0", "x-reset: 9", "x-room: 3"), body)
+    assert said in reported(file, (JSON, "x-left: 0", "x-reset: 9", "x-room: 3"), body)
 
 
 @pytest.mark.parametrize(
     ("fields", "content", "said"),
     [
-        ((), '{"code": "paid"}', "a throttle (billing)"),
-        (("content-type: application/json",), '{"code": "paid"}', "a throttle (billing)"),
+        ((JSON,), '{"code": "paid"}', "a throttle (billing)"),
+        (
+            (),
+            '{"code": "paid"}',
+            "the body decides nothing: the profile looks at content-type application/json and +json",
+        ),
         (("content-type: image/png",), '{"code": "paid"}', "the body decides nothing: the profile looks at "),
-        ((), '{"code": "paid", "much": "' + "x" * 70_000 + '"}', "the body decides nothing: more than 65536 octets"),
-        (("content-encoding: br",), '{"code": "paid"}', "the body decides nothing: its content coding"),
+        (
+            (JSON,),
+            '{"code": "paid", "much": "' + "x" * 70_000 + '"}',
+            "the body decides nothing: more than 65536 octets",
+        ),
+        ((JSON, "content-encoding: br"), '{"code": "paid"}', "the body decides nothing: it cannot be decoded"),
     ],
-    ids=["json by its looks", "json", "not json", "large", "coded"],
+    ids=["json", "untyped", "not json", "large", "coded"],
 )
 def test_a_body_decides_only_where_the_gateway_would_look_at_it(
     fields: tuple[str, ...], content: str, said: str, tmp_path: Path
@@ -138,7 +152,7 @@ def test_a_body_decides_only_where_the_gateway_would_look_at_it(
 def test_a_host_may_be_typed_as_a_url_or_with_a_port() -> None:
     host = next(host for profile in built_in().by_name.values() for host in profile.hosts if "*" not in host)
     for typed in (f"https://{host}/v3", f"{host.upper()}:443", f"{host}."):
-        assert throttle_command.chosen(None, typed, None) is built_in().of_host(host)
+        assert chosen(None, typed, None) is built_in().of_host(host)
 
 
 def test_the_list_names_every_profile_with_its_hosts() -> None:
@@ -155,7 +169,7 @@ def test_the_list_names_every_profile_with_its_hosts() -> None:
     ("arguments", "said"),
     [
         ((), "--status"),
-        (("--status", "99"), "--status"),
+        (("--status", "99"), "200"),
         (("--status", "429", "--provider", "generik"), "did you mean 'generic'?"),
         (("--status", "429", "--provider", "generic", "--host", "a.example.com"), "give one of them"),
         (("--status", "429", "--header", "no colon"), "is not a field"),

@@ -92,12 +92,20 @@ class Store:
 
 
 class Bench:
-    """``upstream`` answers as scripted. ``call`` is one request of a caller; ``exchange`` the last one's."""
+    """``upstream`` answers as scripted. ``call`` is one request of a caller; ``exchange`` the last one's.
+
+    ``head_sent`` is set once any caller has the head of an answer.
+    """
 
     def __init__(
-        self, *answers: Answer, upstream: Upstream = CRM, limits: tuple[Limit, ...] = (MINUTE,), headers: Any = ()
+        self,
+        *answers: Answer,
+        upstream: Upstream = CRM,
+        limits: tuple[Limit, ...] = (MINUTE,),
+        headers: Any = (),
+        clock: VirtualClock | None = None,
     ) -> None:
-        self.clock = VirtualClock()
+        self.clock = clock or VirtualClock()
         self.transport = Scripted(list(answers))
         self.upstream = upstream
         self._limits = limits
@@ -105,6 +113,7 @@ class Bench:
         forwarder = Forwarder(Transports(lambda _: self.transport), clock=self.clock, instance="test")
         self._app = Problems(Admission(forwarder, store=Store(), clock=self.clock))  # type: ignore[arg-type]
         self.exchange: Exchange | None = None
+        self.head_sent = asyncio.Event()
 
     def plan(self) -> Plan:
         policy = PolicySet(
@@ -123,7 +132,9 @@ class Bench:
         recorded = Recorded()
 
         async def send(message: Any) -> None:
-            exchange.head_sent = exchange.head_sent or message["type"] == "http.response.start"
+            if message["type"] == "http.response.start":
+                exchange.head_sent = True
+                self.head_sent.set()
             await recorded.send(message)
 
         scope = {

@@ -299,6 +299,10 @@ def test_only_what_is_read_or_must_not_pass_is_looked_at() -> None:
         ("when: [{status: 429, header: x}]", []),
         ("when: [{status: [200, 403], body: a}]", [200, 403]),
         ("retry_after: [{body: a}]", [429]),
+        ("default_wait: {body: a}", [429]),
+        ("limits: {day: {limit: x, if: {body: a}}}", [429]),
+        ("retry_after: [{restore: {requested: {body: a}, available: {header: b}, rate: {header: c}}}]", [429]),
+        ("retry_after: [{restore: {requested: {header: a}, available: {header: b}, rate: {header: c}}}]", []),
         ("when: [{status: 200, body: a}]\ninspect: {statuses: [400]}", [400]),
     ],
 )
@@ -307,6 +311,11 @@ def test_a_body_is_asked_for_only_where_something_stands_in_it(text: str, asked:
     json = [(b"content-type", b"application/problem+json; charset=utf-8")]
     assert [status for status in (200, 400, 403, 429, 503) if reader.inspects(status, json)] == asked
     assert not any(reader.inspects(status, [(b"content-type", b"image/png")]) for status in asked)
+
+
+def test_a_content_type_is_compared_in_any_case() -> None:
+    reader = Reader(profile("inspect: {statuses: [200], content_types: [Application/JSON]}"))
+    assert reader.inspects(200, [(b"content-type", b"application/Json")])
 
 
 # --- which limit counts (N9) ------------------------------------------------------------------------------------

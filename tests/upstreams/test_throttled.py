@@ -18,9 +18,9 @@ from middleware.outcomes import outcome_of
 from policies.model import Owner, Upstream, Window
 from policies.sla.outcome import classify
 from policies.throttling import Condition, Inspection, Profile, Rule, Source
-from tests.middleware.harness import Recorded
+from tests.middleware.harness import Recorded, VirtualClock
+from tests.upstreams.conformance.origin import turns
 from tests.upstreams.scripted import CRM, CUT, NEVER, Answer, Bench
-from upstreams.throttled import Listener
 
 pytestmark = pytest.mark.anyio
 
@@ -377,12 +377,12 @@ async def test_a_slow_body_goes_on_from_its_first_octet() -> None:
     bench = Bench(waited, upstream=LEDGERED)
     task = asyncio.create_task(bench.call())
     async with asyncio.timeout(5):
-        while bench.exchange is None or not bench.exchange.head_sent:
-            await asyncio.sleep(0.01)
+        await bench.head_sent.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert waited.closed
+    assert bench.exchange is not None
     assert bench.exchange.throttle_uninspected
 
 
@@ -405,8 +405,7 @@ async def test_a_429_is_a_throttle_by_its_status_whatever_its_body(pieces: tuple
     assert "upstream_body" not in body_of(answer)
     assert throttled.closed
     assert throttled.taken < 200_000
-    for _ in range(5):
-        await asyncio.sleep(0)
+    await turns()
     assert len(asyncio.all_tasks()) == tasks, "somebody still waits for the body"
     assert bench.exchange is not None
     assert not bench.exchange.throttle_uninspected
@@ -440,11 +439,28 @@ async def test_json_is_carried_as_it_was_written() -> None:
 # The common case
 
 
-async def test_an_answer_that_says_nothing_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def never(*_: Any, **__: Any) -> Any:
-        raise AssertionError("looked at")
+class Watched(VirtualClock):
+    """Counts who asks for the time of day: to read a signal begins with it."""
 
-    monkeypatch.setattr(Listener, "hear", never)
-    for status in (200, 301, 404, 500, 503):
-        answer = await Bench(Answer(status, [JSON, (b"etag", b"x")], b"hello")).call()
-        assert (answer.status, answer.body) == (status, b"hello")
+    asked = 0
+
+    def wall_us(self) -> int:
+        self.asked += 1
+        return super().wall_us()
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "looked_at"),
+    [
+        *((status, [JSON, (b"etag", b"x")], False) for status in (200, 301, 404, 500, 503)),
+        (200, [(b"ratelimit", b'"day";r=1')], True),
+        (429, [], True),
+    ],
+)
+async def test_an_answer_that_says_nothing_is_not_looked_at(
+    status: int, fields: list[tuple[bytes, bytes]], looked_at: bool
+) -> None:
+    clock = Watched()
+    answer = await Bench(Answer(status, fields, b"hello"), clock=clock).call()
+    assert answer.status == status
+    assert (clock.asked > 1) is looked_at  # once for the exchange
