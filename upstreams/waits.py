@@ -14,7 +14,6 @@ from fractions import Fraction
 from math import ceil
 from typing import Final
 
-from policies.format.json_paths import shown
 from policies.throttling import MAX_WAIT_S, Profile, Reading, Restore, Rule, Source, UpstreamLimit
 from upstreams.answer import Answer, values_of
 from upstreams.counters import Counts, times
@@ -90,11 +89,7 @@ def _each_name(reading: Reading) -> list[Field]:
 def _hint(reading: Reading | Restore) -> tuple[str, Wait]:
     if isinstance(reading, Restore):
         return "restore", _restored(reading)
-    return _place(reading.source), _longest(times(reading))
-
-
-def _place(source: Source) -> str:
-    return "the body's text" if source.text else f"body {' or '.join(shown(path) for path in source.paths)}"
+    return "body", _longest(times(reading))
 
 
 def _longest(read: Counts) -> Wait:

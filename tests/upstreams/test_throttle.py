@@ -98,7 +98,7 @@ def test_the_order_of_words_about_the_wait() -> None:
     assert said == [
         (5, "retry-after", 50),
         (10, "x-wait", 50),
-        (20, "body wait", 50),
+        (20, "body", 50),
         (30, "reset of day", 50),
         (40, "the documentation", 50),
     ]
