@@ -10,8 +10,9 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from gateway.profiles import built_in
 from policies.throttling import GENERIC
@@ -56,13 +57,12 @@ def throttles() -> dict[str, float]:
     return costs
 
 
-def throttle_us(reader: Reader, case: dict[str, object]) -> float:
-    response: dict[str, object] = case["response"]  # type: ignore[assignment]
-    pairs: list[tuple[str, str]] = response["headers"]  # type: ignore[assignment]
-    headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in pairs]
-    body, status, now_us = response["body"], response["status"], int(str(case["now_unix"])) * 1_000_000
+def throttle_us(reader: Reader, case: Mapping[str, Any]) -> float:
+    """Reading the answer of one case."""
+    response, now_us = case["response"], case["now_unix"] * 1_000_000
+    status, body = response["status"], response["body"]
+    headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in response["headers"]]
     content = (body if isinstance(body, str) else json.dumps(body)).encode() if body is not None else None
-    assert isinstance(status, int)
     return cost_us(lambda: reader.read(status, headers, content, now_us))
 
 
