@@ -22,7 +22,10 @@ from policies.throttling import GENERIC, Profile
 
 SECOND_US = 1_000_000
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-"""A field's name (RFC 9110 5.6.2)."""
+_NOT_IN_A_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+"""RFC 9110 5.1 and 5.5: what no engine would let through."""
+_NOT_IN_A_NAME = re.compile(r"[^\w.-]+")
+"""A file may have a name that a policy would take for a variable's."""
 
 
 class Unusable(Exception):
@@ -69,7 +72,7 @@ def chosen(provider: str | None, host: str | None, file: Path | None) -> Profile
 
 def _in_file(file: Path) -> Profile:
     data = file.read_bytes()
-    made, findings = parse_profile(file.stem, str(file), data)
+    made, findings = parse_profile(_NOT_IN_A_NAME.sub("-", file.stem), str(file), data)
     if made is None and not findings:
         raise Unusable(f"{file}: nothing is in it")
     if made is None or findings:
@@ -89,7 +92,7 @@ def _hostname(host: str) -> str:
 def _field(line: str) -> tuple[bytes, bytes]:
     name, colon, value = line.partition(":")
     try:
-        if colon and _TOKEN.fullmatch(name):
+        if colon and _TOKEN.fullmatch(name) and not _NOT_IN_A_VALUE.search(value):
             return name.lower().encode("ascii"), value.strip(" \t").encode("latin-1")
     except UnicodeEncodeError:
         pass

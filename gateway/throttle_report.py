@@ -6,6 +6,7 @@ Nothing is worked out here; ``gateway.throttle_trial`` does that.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
@@ -16,6 +17,8 @@ from policies.format.json_paths import shown
 from policies.throttling import Condition, Profile, Reading, Rule, Source, Throttle, UpstreamLimit
 
 JSON_SCHEMA_VERSION = 1
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What a terminal might obey."""
 
 
 def as_text(found: Verdict) -> str:
@@ -25,7 +28,7 @@ def as_text(found: Verdict) -> str:
     lines += [_limit(each, throttle) for each in throttle.members] or ["  none"]
     lines += ["", f"wait: {_wait(found)}", "", "the caller gets:", f"  {gets.status}"]
     lines += [f"  {name.decode('latin-1')}: {value.decode('latin-1')}" for name, value in gets.headers]
-    body = gets.body.decode("utf-8", "replace")
+    body = _UNPRINTABLE.sub("\ufffd", gets.body.decode("utf-8", "replace"))
     return "\n".join([*lines, "", *(f"  {line}" for line in body.splitlines())]).rstrip() + "\n"
 
 
@@ -37,7 +40,7 @@ def as_json(found: Verdict) -> str:
         "profile": found.question.profile.name,
         "throttle": asdict(throttle),
         "decided_by": _decided_by(found),
-        "body_unread": found.unread or None,
+        "body_not_looked_at": found.unread or None,
         "answer": {
             "status": gets.status,
             "headers": [[name.decode("latin-1"), value.decode("latin-1")] for name, value in gets.headers],
@@ -57,7 +60,7 @@ def _conclusion(found: Verdict) -> str:
     else:
         what = "no throttle"
     lines = [f"{question.profile.name} answers {question.status}: {what}", f"decided by: {_decided_by(found)}"]
-    return "\n".join([*lines, f"the body decides nothing: {found.unread}"] if found.unread else lines)
+    return "\n".join([*lines, f"the body was not looked at: {found.unread}"] if found.unread else lines)
 
 
 def _decided_by(found: Verdict) -> str:

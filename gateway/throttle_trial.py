@@ -60,17 +60,18 @@ def judge(question: Question) -> Verdict:
 
 def _looked_at(question: Question) -> tuple[bytes | None, str]:
     """The body as the gateway would look at it, and why it would not (RULINGS 12); no reason where none is needed."""
-    wanted = question.profile.inspect
-    if not question.body or question.status in BODILESS:
+    asked = question.profile.inspect
+    if not question.body or not asked.statuses or question.status in BODILESS:
         return None, ""
-    if question.status not in wanted.statuses:
-        return None, f"the profile looks at none with status {question.status}"
+    if question.status not in asked.statuses:
+        statuses = ", ".join(str(status) for status in sorted(asked.statuses))
+        return None, f"this profile looks at bodies of status {statuses} alone"
     if not reader_of(question.profile).inspects(question.status, question.headers):
-        return None, f"the profile looks at content-type {' and '.join(wanted.content_types)} only"
-    if len(question.body) > wanted.max_bytes:
-        return None, f"more than {wanted.max_bytes} octets"
-    body = decoded(question.body, question.headers, wanted.max_bytes)
-    return body, "" if body is not None else f"it cannot be decoded, or to more than {wanted.max_bytes} octets"
+        return None, f"its content-type is not one of {', '.join(asked.content_types)}"
+    if len(question.body) > asked.max_bytes:
+        return None, f"it has more than {asked.max_bytes} octets"
+    body = decoded(question.body, question.headers, asked.max_bytes)
+    return body, "" if body is not None else f"it cannot be decoded, or to more than {asked.max_bytes} octets"
 
 
 def _policy(question: Question) -> PolicySet:

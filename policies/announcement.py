@@ -130,7 +130,7 @@ def recalled(
     left_ms = max(1000, -(-left_us // 1000))
     wait_ms = _jittered(left_ms, chance if announcement.estimated else 0.0)
     wait_s = -(-wait_ms // 1000)
-    passed_s = (announcement.unjittered_s or 0) - left_us // 1_000_000
+    passed_s = (announcement.unjittered_s or 0) - -(-left_us // 1_000_000)  # down, so that no t ends early
     first, *others = (_aged(each, passed_s) for each in announcement.members)
     lasts_s = max(wait_s, first.t or 0) if first.genuine_ietf else wait_s
     current = [each for each in others if each.t != 0]
@@ -202,13 +202,14 @@ def _exhausted(violated: UpstreamLimit | None, kind: Kind, wait_s: int) -> Upstr
     """The violated member as it is said: nothing left until the wait is over.
 
     A genuine one stays as it came, whatever the wait (draft -11 section 7.2, E5), unless it said of itself only what
-    it grants: to add that nothing is left loosens nothing. One that nobody reported has no q.
+    it grants: to add that nothing is left loosens nothing, nor does its t shrink. One that nobody reported has no q.
     """
     if violated is None:
         return UpstreamLimit(name="concurrency" if kind == "concurrency" else "throttle", r=0, t=wait_s)
     if violated.genuine_ietf and violated.r is not None:
         return violated
-    return replace(violated, r=0, t=wait_s)
+    lasts_s = max(wait_s, violated.t or 0) if violated.genuine_ietf else wait_s
+    return replace(violated, r=0, t=lasts_s)
 
 
 def _in_order(throttle: Throttle) -> list[UpstreamLimit]:
@@ -249,6 +250,7 @@ def _bounded(member: UpstreamLimit, name: str) -> UpstreamLimit:
         w=w or None,  # RL-P4: above zero
         r=_count(member.r),
         t=t if t is not None and t <= MAX_WAIT_S else None,
+        qu=member.qu,
         genuine_ietf=member.genuine_ietf,
     )
 

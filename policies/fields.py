@@ -87,7 +87,9 @@ def _policy_member(member: UpstreamLimit) -> bytes:
     if member.q is None:
         return b""
     said = b"%b;q=%d" % (quoted(member.name), member.q)
-    return said if member.w is None else b"%b;w=%d" % (said, member.w)
+    if member.w is not None:
+        said = b"%b;w=%d" % (said, member.w)
+    return said if member.qu is None else b"%b;qu=%b" % (said, quoted(member.qu))
 
 
 def _state_member(member: UpstreamLimit) -> bytes:
@@ -124,15 +126,18 @@ def _joined_triple(plan: Plan, decision: Decision, announcement: Announcement) -
 def _tightest_member(members: tuple[UpstreamLimit, ...]) -> UpstreamLimit | None:
     best: UpstreamLimit | None = None
     for each in members:
-        if each.q is None or each.r is None or each.t is None:
-            continue
-        if best is None or _tighter(each, best.q or 0, best.r or 0, best.t or 0):
+        if each.r is None or each.t is None or each.qu is not None or (each.q is None and each.r):
+            continue  # the triple counts requests
+        if best is None or _tighter(each, best.q or 1, best.r or 0, best.t or 0):
             best = each
     return best
 
 
 def _tighter(member: UpstreamLimit, q: int, r: int, t: int) -> bool:
-    """Whether ``member`` has the lower share left, or an equal one for longer. Of a limit of 0 nothing is left."""
+    """Whether ``member`` has the lower share left, or an equal one for longer.
+
+    Of a limit of 0 nothing is left, and nothing is no share of any limit, known or not.
+    """
     left, right = (member.r or 0) * q if member.q else 0, r * (member.q or 1)
     return left < right or (left == right and (member.t or 0) > t)
 

@@ -51,8 +51,9 @@ def slug(name: str) -> str:
 class UpstreamLimit:
     """One limit as the upstream reports it: ``q`` units in ``w`` seconds, ``r`` left, ``t`` seconds to the reset.
 
-    None means not known, never zero. ``name`` is a slug of ours, without the upstream's name. ``genuine_ietf``: it
-    came in a well-formed ``RateLimit`` field, which must not be made more generous (draft -11 section 7.2).
+    None means not known, never zero. ``name`` is a slug of ours, without the upstream's name. ``qu`` is the unit of
+    ``q`` and ``r``, None for requests. ``genuine_ietf``: it came in a well-formed ``RateLimit`` field, which must not
+    be made more generous (draft -11 section 7.2).
     """
 
     name: str
@@ -60,6 +61,7 @@ class UpstreamLimit:
     w: int | None = None
     r: int | None = None
     t: int | None = None
+    qu: str | None = None
     genuine_ietf: bool = False
 
 

@@ -25,7 +25,8 @@ BODY_KEPT = 4_096
 class Remembered:
     """A throttle until ``until_us`` (steady). ``fields`` are the vendor's own, ``upstream_body`` its JSON.
 
-    ``native`` is the body as it came, with ``native_fields``, where callers get that; None where they get ours.
+    ``native`` is its body without a content coding, with ``native_fields``, where callers get that; None where they
+    get ours.
     """
 
     until_us: int

@@ -12,8 +12,9 @@ from typing import Final
 from policies.throttling import ONLY, Family, Reading, Unit, UpstreamLimit, slug
 from upstreams.amounts import Received, count, percent, seconds
 from upstreams.answer import Answer, holds, star_of, values_of
-from upstreams.ratelimit_fields import current, policies, split
+from upstreams.ratelimit_fields import current, policies, quota_units, split
 
+LARGEST_COUNT: Final = 10**15
 MOST_MEMBERS: Final = 16
 """Of one family with a ``*``; whoever sends more names is not reporting limits."""
 Read = Callable[[Answer], list[UpstreamLimit]]
@@ -171,15 +172,20 @@ def structured(
 
     A malformed field counts as absent as a whole (RFC 9651 4.2); the other one stays.
     """
-    known = policies(joined(answer.fields.get(policy_field))) or {}
+    granted = joined(answer.fields.get(policy_field))
+    known = policies(granted) or {}
+    units = quota_units(granted) if known and "qu" in granted else {}
     state = current(joined(answer.fields.get(current_field))) or []
     made: list[UpstreamLimit] = []
     for name, r, t in state:
         q, w = known.pop(name, (None, None))
-        made.append(UpstreamLimit(name=_named(prefix, name), q=q, w=w, r=r, t=t, genuine_ietf=genuine))
+        unit = units.get(name)
+        made.append(UpstreamLimit(name=_named(prefix, name), q=q, w=w, r=r, t=t, qu=unit, genuine_ietf=genuine))
     for name, (q, w) in known.items():
-        made.append(UpstreamLimit(name=_named(prefix, name), q=q, w=w, genuine_ietf=genuine))
-    return made[:MOST_MEMBERS]
+        made.append(UpstreamLimit(name=_named(prefix, name), q=q, w=w, qu=units.get(name), genuine_ietf=genuine))
+    if len(made) > MOST_MEMBERS:  # those that have the least left are what a caller must know
+        made = sorted(made, key=lambda member: LARGEST_COUNT if member.r is None else member.r)[:MOST_MEMBERS]
+    return made
 
 
 def _named(prefix: str, name: str) -> str:

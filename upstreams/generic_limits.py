@@ -132,5 +132,6 @@ def _both(one: UpstreamLimit, other: UpstreamLimit) -> UpstreamLimit:
         w=one.w if one.w is not None else other.w,
         r=one.r,
         t=genuine.t if genuine.t is not None else rest.t,
+        qu=genuine.qu,
         genuine_ietf=genuine.genuine_ietf,
     )

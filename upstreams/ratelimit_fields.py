@@ -53,6 +53,7 @@ _POLICY = _list_of_strings("q", "w")
 _CURRENT = _list_of_strings("r", "t")
 _ENTRY = re.compile(f"({_KEY})(?:=({_BARE_ITEM}|{_INNER_LIST}))?{_PARAMETERS}{_NEXT}|{_WRONG}")
 _PARAMETER = re.compile(f"; *({_KEY})(?:=({_BARE_ITEM}))?")
+_UNIT = re.compile('"([a-z][a-z0-9-]{0,31})"')
 _ESCAPED = re.compile(r"\\(.)")
 
 # The older drafts' own grammar, with the blanks around `;` that it allows (RFC 9110 5.6.6).
@@ -85,6 +86,16 @@ def policies(text: str) -> dict[str, tuple[int, int | None]] | None:
         if name not in found or quota < found[name][0]:
             found[name] = (quota, window)
     return found or None
+
+
+def quota_units(text: str) -> dict[str, str]:
+    """What the quotas of a well-formed ``RateLimit-Policy`` count, where that is not requests, by policy (``qu``)."""
+    found: dict[str, str] = {}
+    for name, _, _, more in _POLICY.findall(text.strip(_BLANKS)):
+        unit = _UNIT.fullmatch(_parameters(more).get("qu", ""))
+        if unit is not None and unit[1] != "requests":
+            found.setdefault(_ESCAPED.sub(r"\1", name), unit[1])
+    return found
 
 
 def current(text: str) -> list[tuple[str, int, int | None]] | None:

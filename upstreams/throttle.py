@@ -19,7 +19,7 @@ from upstreams.answer import Answer, Holds, holds
 from upstreams.counters import Read, compiled
 from upstreams.generic_limits import NAMES, agreed, generic_members, structured_members
 from upstreams.names import KnownNames
-from upstreams.transport import Headers
+from upstreams.transport import Headers, endless
 from upstreams.waits import SPELLINGS, Waits
 
 REPLACED: Final = (b"ratelimit", b"rate-limit", b"retry-after", b"x-retry-", b"retryafter")
@@ -82,8 +82,8 @@ class Reader:
         return not name.startswith(REPLACED if native else AMBIGUOUS) and name not in self._replaces
 
     def inspects(self, status: int, headers: Headers) -> bool:
-        """Whether the profile asks for the body of such an answer (RULINGS 12)."""
-        if status not in self.profile.inspect.statuses:
+        """Whether the profile asks for the body of such an answer (RULINGS 12), which must be one that ends."""
+        if status not in self.profile.inspect.statuses or endless(headers):
             return False
         kind = next((value.lower() for name, value in headers if name == b"content-type"), b"")
         return any(wanted in kind for wanted in self._content_types)

@@ -8,6 +8,7 @@ on every octet as it came. Sources: DESIGN §9, RULINGS 11-14, spec throttling.m
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from policies.announcement import UNKNOWN_WAIT_S, Announcement, announce, recalled
 from policies.errors import GatewayError
@@ -20,7 +21,7 @@ from policies.throttling import Throttle
 from upstreams.budget import BODY_KEPT, BudgetMemory, Remembered, payer
 from upstreams.held import Held, decoded, json_text
 from upstreams.throttle import reader_of
-from upstreams.transport import BODILESS, Headers, UpstreamRequest, UpstreamResponse
+from upstreams.transport import BODILESS, Headers, UpstreamRequest, UpstreamResponse, endless
 
 _OF_THE_BODY = frozenset(
     (b"etag", b"last-modified", b"digest", b"repr-digest", b"signature", b"signature-input", b"set-cookie",
@@ -29,7 +30,7 @@ _OF_THE_BODY = frozenset(
 )  # fmt: skip
 """Fields of an answer that say nothing of the one in its place, or something wrong (P-13, P-14)."""
 _CONTENT = b"content-"
-_KEPT_OF_THE_BODY = frozenset((b"content-type", b"content-encoding", b"content-language"))
+_KEPT_OF_THE_BODY = frozenset((b"content-type", b"content-language"))
 
 
 class Listener:
@@ -99,7 +100,7 @@ class Listener:
         if said.throttled or said.members:
             exchange.announcement = said
         if not said.throttled:
-            return answer.status, _with_retry_after(answer, kept, throttle, exchange)
+            return answer.status, _with_retry_after(answer, kept, throttle, said, exchange)
         exchange.retry_after_s = said.wait_s if said.status >= 300 else None
         if said.status != 429:
             return said.status, _with_ours(kept, said)
@@ -108,33 +109,34 @@ class Listener:
         if protected or said.replaces_body:
             if not inspected:
                 body = await self._copy(answer, held)
-            found = self._remembered(kept, held, body, said)
+            found = self._remembered(kept, body, said)
             if protected:
-                self._budget.remember(paying, found)
+                # What an answer says of its own call's effects is nothing to callers whose call is never sent.
+                again = found if throttle.nothing_executed else replace(found, upstream_body=None, native=None)
+                self._budget.remember(paying, again)
             if said.replaces_body:
                 raise _throttled(exchange, said, found)
         return said.status, _with_ours(kept, said)
 
     async def _copy(self, answer: UpstreamResponse, held: Held | None) -> bytes | None:
         """The content without its coding; None where it is too much, too slow, cut short or not to be decoded."""
-        if held is None:
+        if held is None or endless(answer.headers):
             return None
         inspect = self.upstream.profile.inspect
         raw = await held.fill(answer.headers, inspect.max_bytes, inspect.wait_us)
         return None if raw is None else decoded(raw, answer.headers, inspect.max_bytes)
 
-    def _remembered(self, kept: Headers, held: Held | None, body: bytes | None, said: Announcement) -> Remembered:
+    def _remembered(self, kept: Headers, body: bytes | None, said: Announcement) -> Remembered:
+        """``native`` without its content coding: it is for callers that may have asked for another, or for none."""
         vendor = tuple(pair for pair in kept if pair[0] not in _OF_THE_BODY and not pair[0].startswith(_CONTENT))
-        native = None
-        if not said.replaces_body and held is not None and held.content is not None:
-            native = held.content if len(held.content) <= BODY_KEPT else None
+        native = None if said.replaces_body or body is None or len(body) > BODY_KEPT else body
         return Remembered(
             until_us=self._clock.steady_us() + (said.unjittered_s or 0) * 1_000_000,
             announcement=said,
             fields=vendor,
             upstream_body=json_text(body, BODY_KEPT),
             native=native,
-            native_fields=tuple(pair for pair in kept if pair[0] in _KEPT_OF_THE_BODY) if native is not None else (),
+            native_fields=tuple(pair for pair in kept if pair[0] in _KEPT_OF_THE_BODY),
         )
 
 
@@ -147,7 +149,7 @@ def _throttled(exchange: Exchange, said: Announcement, kept: Remembered) -> Gate
         retry_after_ms=said.wait_ms,
         estimated=said.estimated,
         violated=() if said.violated is None else (said.violated,),
-        headers=(*kept.fields, *kept.native_fields),
+        headers=(*kept.fields, *(kept.native_fields if kept.native is not None else ())),
         announcement=said,
         upstream_body=kept.upstream_body,
         body=kept.native,
@@ -175,16 +177,20 @@ def _with_ours(kept: Headers, said: Announcement) -> Headers:
     ]
 
 
-def _with_retry_after(answer: UpstreamResponse, kept: Headers, throttle: Throttle, exchange: Exchange) -> Headers:
-    """``Retry-After`` of an answer that is no throttle: an integer or nothing, never on a success (RULINGS 14).
+def _with_retry_after(
+    answer: UpstreamResponse, kept: Headers, throttle: Throttle, said: Announcement, exchange: Exchange
+) -> Headers:
+    """``Retry-After`` of an answer that is no throttle: never on a success, else an integer or nothing (RULINGS 14).
 
-    Every 429 has one, also one that its profile does not take for a throttle.
+    A 429 says all that goes with one, whatever its profile makes of it (DESIGN §5).
     """
     wait_s = throttle.retry_after_seconds if any(name == b"retry-after" for name, _ in answer.headers) else None
     if answer.status == 429:
         wait_s = max(1, UNKNOWN_WAIT_S["quota"] if wait_s is None else wait_s)
+        exchange.retry_after_s = wait_s
+        return _with_ours(kept, replace(said, wait_s=wait_s, wait_ms=wait_s * 1000))
     if wait_s is None or answer.status < 300:
         return kept
-    if answer.status in (429, 503):
+    if answer.status == 503:
         exchange.retry_after_s = wait_s
     return [*kept, (b"retry-after", b"%d" % wait_s)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Final, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from policies.format.limit_schema import Section
 from policies.format.profile_scalars import (
@@ -26,9 +26,28 @@ from policies.format.profile_scalars import (
 )
 from policies.format.report import TAG
 from policies.format.scalars import Duration, Size, Text
+from policies.format.units import ValueProblem
 from policies.throttling import Inspection, Kind, Unit
 
 _INSPECTION: Final = Inspection()  # the defaults
+MOST_RULES: Final = 100
+MOST_LIMITS: Final = 50
+"""Each is looked at for every answer of its status, on the one thread that serves all callers."""
+LARGEST_HELD: Final = 1_048_576
+LONGEST_HELD_US: Final = 10_000_000
+"""Of a body that is looked at, for each call in flight."""
+
+
+def _bounded_size(octets: int) -> int:
+    if octets > LARGEST_HELD:
+        raise ValueProblem("TG112", "this is more than is held of a body", "1MiB at most; each call in flight holds it")
+    return octets
+
+
+def _bounded_wait(wait_us: int) -> int:
+    if wait_us > LONGEST_HELD_US:
+        raise ValueProblem("TG111", "this is longer than an answer is held back", "10s at most")
+    return wait_us
 
 
 class SourceForm(Section):
@@ -130,8 +149,12 @@ class InspectForm(Section):
 
     statuses: Statuses | None = None
     content_types: list[ContentType] | None = Field(None, description="application/json, +json or text/, say")
-    max: Size = Field(_INSPECTION.max_bytes, description="Larger bodies are not looked at")
-    wait: Duration = Field(_INSPECTION.wait_us, description="Slower ones neither")
+    max: Annotated[Size, AfterValidator(_bounded_size)] = Field(
+        _INSPECTION.max_bytes, description="Larger bodies are not looked at"
+    )
+    wait: Annotated[Duration, AfterValidator(_bounded_wait)] = Field(
+        _INSPECTION.wait_us, description="Slower ones neither"
+    )
 
 
 class ProfileForm(CountersForm):
@@ -141,8 +164,10 @@ class ProfileForm(CountersForm):
     source: Text = Field("", description="Where this was read")
     grade: Literal["A", "B", "C", "design"] | None = Field(None, description="A documentation, B excerpts, C seen")
     hosts: list[HostPattern] = Field(default_factory=list)
-    when: list[RuleForm] = Field(default_factory=list, description="The first rule that holds decides")
-    limits: dict[str, LimitFamilyForm] = Field(default_factory=dict)
+    when: list[RuleForm] = Field(
+        default_factory=list, max_length=MOST_RULES, description="The first rule that holds decides"
+    )
+    limits: dict[str, LimitFamilyForm] = Field(default_factory=dict, max_length=MOST_LIMITS)
     retry_after: list[WaitReading] = Field(default_factory=list, description="Spellings of a wait, best first")
     default_wait: WindowOrReading | None = Field(None, description="The estimate where nothing says how long")
     inspect: InspectForm | None = None

@@ -130,6 +130,19 @@ def test_a_genuine_field_without_t_is_given_none_and_the_triple_says_the_wait() 
     assert found.triple.t == 9
 
 
+@pytest.mark.parametrize(("stated", "lasts"), [(10, 300), (400, 400), (None, 300)])
+def test_a_genuine_reset_without_a_count_is_never_shortened(stated: int | None, lasts: int) -> None:
+    found = said(selected=replace(GENUINE, r=None, t=300), retry_after_seconds=stated)
+    assert (found.members[0].r, found.members[0].t) == (0, lasts)
+    assert found.wait_s == (stated or 300)
+
+
+def test_what_a_quota_counts_goes_on_with_it() -> None:
+    octets = replace(GENUINE, qu="content-bytes")
+    assert said(selected=octets).members[0].qu == "content-bytes"
+    assert said(200, throttled=False, members=(octets,)).members[0].qu == "content-bytes"
+
+
 def test_a_success_says_what_came_and_nothing_more() -> None:
     found = said(200, throttled=False, kind="none", selected=ROOMY, retry_after_seconds=5, nothing_executed=False)
     assert (found.status, found.wait_s, found.violated, found.triple) == (200, None, None, None)
@@ -181,6 +194,7 @@ def test_what_is_recalled_has_the_time_that_is_left() -> None:
     assert (later.wait_s, later.wait_ms, later.remembered, later.wall_us) == (70, 69_501, True, 7)
     assert later.triple == replace(DAILY, name="crm-daily", t=70)
     assert [each.name for each in later.members] == ["crm-daily", "crm-burst"]  # the hour has passed its reset
+    assert later.members[1].t == 17  # 30.5 of its 47 seconds have passed, and it must not end early
     assert recalled(first, left_us=1, chance=0.9, wall_us=0).wait_s == 1
     assert recalled(first, left_us=1, chance=0.9, wall_us=0, taken=["crm-daily"]).violated == "crm-daily-2"
     assert recalled(said(), left_us=50_000_000, chance=0.5, wall_us=0).wait_ms == 55_000

@@ -164,6 +164,13 @@ def test_an_upstreams_members_stand_behind_ours_in_the_same_lines() -> None:
     assert found[b"ratelimit"] == b'"minute";r=59;t=60, "parallel";r=1, "crm-daily";r=10;t=300'
 
 
+def test_what_is_no_request_is_said_to_be_none_and_stays_out_of_the_triple() -> None:
+    found = beside(plan_of(MINUTE), said(replace(LEFT, qu="content-bytes"), replace(LEFT, name="b", w=None, qu="x")))
+    policies = b', "crm-daily";q=1000;w=86400;qu="content-bytes", "b";q=1000;qu="x"'
+    assert found[b"ratelimit-policy"].endswith(policies)
+    assert found[b"ratelimit-remaining"] == b"59"
+
+
 def test_what_is_not_known_is_not_said_e6() -> None:
     odd = said(replace(LEFT, q=None, w=None), replace(LEFT, name="b", r=None), replace(LEFT, name="c", t=None, w=None))
     found = beside(plan_of(), odd)
@@ -193,6 +200,14 @@ def test_the_triple_describes_the_tightest_of_ours_and_theirs(
     found = beside(plan_of(MINUTE), said(member))
     triple = (found[b"ratelimit-limit"], found[b"ratelimit-remaining"], found[b"ratelimit-reset"])
     assert triple == (limit, remaining, reset)
+
+
+def test_nothing_left_is_the_lowest_share_of_any_limit() -> None:
+    nothing = replace(LEFT, q=None, r=0, t=5)
+    for members in ((nothing, LEFT), (LEFT, nothing), (replace(nothing, q=0), LEFT), (LEFT, replace(nothing, q=0))):
+        found = beside(plan_of(MINUTE), said(*members))
+        assert (found[b"ratelimit-remaining"], found[b"ratelimit-reset"]) == (b"0", b"5")
+    assert b"ratelimit-limit" not in beside(plan_of(MINUTE), said(nothing))
 
 
 @pytest.mark.parametrize("headers", [HeaderChoice(structured=False), HeaderChoice(triple=False)])

@@ -42,6 +42,30 @@ def test_the_first_rule_that_holds_decides() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("parameter", "unit"),
+    [
+        ('qu="content-bytes"', "content-bytes"),
+        ('w=10;qu="concurrent-requests"', "concurrent-requests"),
+        ('qu="requests"', None),
+        ("qu=bytes", None),
+        ('qu="Bytes; drop"', None),  # E7: nobody's text verbatim
+        ('x="qu="', None),
+    ],
+)
+def test_what_a_quota_counts_is_kept(parameter: str, unit: str | None) -> None:
+    sent = {"ratelimit-policy": f'"a\\"b";q=9;{parameter}, "c";q=5', "ratelimit": '"a\\"b";r=1, "c";r=2'}
+    assert [member.qu for member in read(GENERIC, 200, sent).members] == [unit, None]
+
+
+def test_of_more_limits_than_are_read_those_with_the_least_left_count() -> None:
+    sent = ", ".join(f'"n{number}";r={40 - number};t=5' for number in range(41))
+    found = read(GENERIC, 429, {"ratelimit": sent})
+    assert sorted(member.r or 0 for member in found.members) == [*range(16)]
+    assert found.selected is not None
+    assert (found.selected.name, found.selected.r, found.retry_after_seconds) == ("n40", 0, 5)
+
+
 def test_all_conditions_of_a_rule_must_hold() -> None:
     rules = profile("when: [{status: 403, header: x-slow, and: [{body: data, absent: true}], executed: nothing}]")
     assert read(rules, 403, {"x-slow": "1"}).throttled

@@ -272,6 +272,9 @@ async def test_a_429_that_is_no_throttle_says_when_to_come_back_all_the_same() -
         bench = Bench(Answer(429, [(b"x-busy", b"1"), *stated], b"x"), upstream=LEDGERED)
         answer = await bench.call()
         assert (answer.status, answer.body, answer.values(b"retry-after")) == (429, b"x", [emitted])
+        assert answer.values(b"retry-after-ms") == [emitted + b"000"]
+        assert answer.values(b"proxy-status") == [b"tiergate; received-status=429"]
+        assert answer.values(b"cache-control") == [b"no-store"]
         assert bench.exchange is not None
         assert (bench.exchange.source, bench.exchange.retry_after_s) == ("upstream", int(emitted))
 
@@ -384,6 +387,22 @@ async def test_a_slow_body_goes_on_from_its_first_octet() -> None:
     assert waited.closed
     assert bench.exchange is not None
     assert bench.exchange.throttle_uninspected
+
+
+@pytest.mark.parametrize("status", [403, 429])
+async def test_an_event_stream_is_never_waited_for(status: int) -> None:
+    patient = replace(LEDGER, inspect=replace(LEDGER.inspect, content_types=("text/",), wait_us=60_000_000))
+    stream = (b"content-type", b"text/event-stream")
+    answer = Answer(status, [stream, (b"retry-after", b"3")], pieces=(b"data: 1\n\n", NEVER))
+    bench = Bench(answer, upstream=replace(CRM, profile=patient))
+    task = asyncio.create_task(bench.call())
+    async with asyncio.timeout(5):
+        while bench.exchange is None or not bench.exchange.head_sent:
+            await asyncio.sleep(0.01)
+    assert not bench.exchange.throttle_uninspected
+    task.cancel()
+    await asyncio.wait([task])
+    assert answer.closed
 
 
 async def test_a_body_cut_short_is_no_match_and_never_presented_as_whole() -> None:
