@@ -148,8 +148,7 @@ def schema() -> None:
 
 
 @app.command(
-    epilog="Example: tiergate throttle --host api.example.com --status 403 --header 'retry-after: 30' "
-    "--header 'content-type: application/json' --body answer.json"
+    epilog="Example: tiergate throttle --host api.example.com --status 429 --header 'retry-after: 30' --body a.json"
 )
 def throttle(
     provider: Annotated[str | None, typer.Option(help="A built-in profile, see --list; default: generic.")] = None,
@@ -162,7 +161,10 @@ def throttle(
     status: Annotated[int | None, typer.Option(min=200, max=599, help="Status of the upstream's answer.")] = None,
     header: Annotated[list[str] | None, typer.Option(help="A field of it, 'name: value'; may be repeated.")] = None,
     body: Annotated[
-        Path | None, typer.Option(help="A file with its body; - for standard input. Say its content-type, too.")
+        Path | None,
+        typer.Option(
+            help="A file with its body, - for standard input; JSON, XML or text by its looks, without a content-type."
+        ),
     ] = None,
     now: Annotated[
         str | None, typer.Option(help="The gateway's clock: Unix seconds or RFC 3339; default: now.")
@@ -192,8 +194,7 @@ def throttle(
         raise UsageError(str(error)) from error
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}", EXIT_ENVIRONMENT)
-    shown = throttle_report.as_json if as_json else throttle_report.as_text
-    typer.echo(shown(judge(asked)), nl=False)
+    typer.echo((throttle_report.as_json if as_json else throttle_report.as_text)(judge(asked)), nl=False)
 
 
 @keys_app.command(epilog="Example: tiergate keys mint acme")

@@ -42,14 +42,17 @@ def question(
     native: bool,
     keep_status: bool,
 ) -> Question:
-    """Raises ``Unusable`` and ``OSError``."""
+    """A body without a ``content-type`` gets that of what it looks like. Raises ``Unusable`` and ``OSError``."""
     if status is None:
         raise Unusable("say what the upstream answered: --status 429 (or --list for the profiles)")
+    fields, content = [_field(line) for line in headers], _content(body)
+    if content and not any(name == b"content-type" for name, _ in fields):
+        fields.append((b"content-type", _looks_like(content)))
     return Question(
         profile=profile,
         status=status,
-        headers=[_field(line) for line in headers],
-        body=_content(body),
+        headers=fields,
+        body=content,
         now_us=_instant_us(now),
         native=native,
         keep_status=keep_status,
@@ -97,6 +100,11 @@ def _field(line: str) -> tuple[bytes, bytes]:
     except UnicodeEncodeError:
         pass
     raise Unusable(f"{short(line)} is not a field; write --header 'name: value'")
+
+
+def _looks_like(content: bytes) -> bytes:
+    begins = content.lstrip()[:1]
+    return b"application/json" if begins in (b"{", b"[") else b"text/xml" if begins == b"<" else b"text/plain"
 
 
 def _content(file: Path | None) -> bytes:

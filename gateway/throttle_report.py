@@ -14,7 +14,7 @@ from typing import Any
 from gateway.throttle_trial import Verdict
 from policies.announcement import SHORT_WINDOW_S
 from policies.format.json_paths import shown
-from policies.throttling import Condition, Profile, Reading, Rule, Source, Throttle, UpstreamLimit
+from policies.throttling import Condition, Profile, Rule, Source, Throttle, UpstreamLimit
 
 JSON_SCHEMA_VERSION = 1
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -25,6 +25,8 @@ def as_text(found: Verdict) -> str:
     """For people: the conclusion, what it rests on, and the answer."""
     throttle, gets = found.throttle, found.gets
     lines = [_conclusion(found), "", "limits that the answer reports:"]
+    if found.unread:
+        lines.insert(1, f"the body was not looked at: {found.unread}")
     lines += [_limit(each, throttle) for each in throttle.members] or ["  none"]
     lines += ["", f"wait: {_wait(found)}", "", "the caller gets:", f"  {gets.status}"]
     lines += [f"  {name.decode('latin-1')}: {value.decode('latin-1')}" for name, value in gets.headers]
@@ -59,8 +61,7 @@ def _conclusion(found: Verdict) -> str:
         what = "the upstream's own overload: no throttle"
     else:
         what = "no throttle"
-    lines = [f"{question.profile.name} answers {question.status}: {what}", f"decided by: {_decided_by(found)}"]
-    return "\n".join([*lines, f"the body was not looked at: {found.unread}"] if found.unread else lines)
+    return f"{question.profile.name} answers {question.status}: {what}\ndecided by: {_decided_by(found)}"
 
 
 def _decided_by(found: Verdict) -> str:
@@ -114,18 +115,10 @@ def _wait(found: Verdict) -> str:
     if said is not None and said.estimated:
         return f"estimated at {said.unjittered_s} s ({_estimate(throttle)}), and up to a fifth is added by chance"
     if throttle.retry_after_seconds is not None:
-        return f"{throttle.retry_after_seconds} s, says {_speaker(throttle, found.question.profile)}"
+        return f"{throttle.retry_after_seconds} s, says {throttle.waited_by}"
     if said is not None and said.wait_s is not None and throttle.selected is not None:
         return f"{said.wait_s} s, says reset of {throttle.selected.name}"
     return "none"
-
-
-def _speaker(throttle: Throttle, profile: Profile) -> str:
-    """Who named the wait; of places in the body all that the profile has."""
-    if throttle.waited_by != "body":
-        return throttle.waited_by
-    readings = [each for each in profile.retry_after if isinstance(each, Reading)]
-    return " or ".join(_source(each.source) for each in readings if each.source.of_body)
 
 
 def _estimate(throttle: Throttle) -> str:

@@ -41,12 +41,12 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """``throttle`` is what was read, ``gets`` what the caller would get; ``unread`` says why a body decided nothing."""
+    """``throttle`` is what was read, ``unread`` why the body was not, ``gets`` what the caller would get."""
 
     question: Question
     throttle: Throttle
+    unread: str
     gets: CallerGets
-    unread: str = ""
 
 
 def judge(question: Question) -> Verdict:
@@ -55,11 +55,11 @@ def judge(question: Question) -> Verdict:
     throttle = normalise(question.status, question.headers, body, question.profile, question.now_us)
     answer = GivenAnswer(question.status, [*question.headers], question.body)
     gets = asyncio.run(rehearse(_policy(question), answer, clock=FixedClock(question.now_us)))
-    return Verdict(question=question, throttle=throttle, gets=gets, unread=unread)
+    return Verdict(question=question, throttle=throttle, unread=unread, gets=gets)
 
 
 def _looked_at(question: Question) -> tuple[bytes | None, str]:
-    """The body as the gateway would look at it, and why it would not (RULINGS 12); no reason where none is needed."""
+    """The body as the gateway sees it (RULINGS 12), or None with the reason; without a reason where none is needed."""
     asked = question.profile.inspect
     if not question.body or not asked.statuses or question.status in BODILESS:
         return None, ""

@@ -180,7 +180,7 @@ def _with_ours(kept: Headers, said: Announcement) -> Headers:
 def _with_retry_after(
     answer: UpstreamResponse, kept: Headers, throttle: Throttle, said: Announcement, exchange: Exchange
 ) -> Headers:
-    """``Retry-After`` of an answer that is no throttle: never on a success, else an integer or nothing (RULINGS 14).
+    """``Retry-After`` of an answer that is no throttle: an integer or nothing, never on a success (RULINGS 14).
 
     A 429 says all that goes with one, whatever its profile makes of it (DESIGN §5).
     """

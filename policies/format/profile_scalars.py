@@ -8,14 +8,18 @@ from __future__ import annotations
 import re
 from typing import Annotated, Final
 
-from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from policies.format.json_paths import parse_path
+from policies.format.scalars import Duration, Size
 from policies.format.units import ValueProblem, parse_count, short
 from policies.patterns import BadPattern, groups
 from policies.throttling import Path
 
 LONGEST_PATTERN: Final = 500
+LARGEST_HELD: Final = 1_048_576
+LONGEST_HELD_US: Final = 10_000_000
+"""Of a body that is looked at, for each call in flight."""
 _FIELD = re.compile(r"[!#$%&'+.^_`|~0-9A-Za-z-]*\*?[!#$%&'+.^_`|~0-9A-Za-z-]*")
 _CONTENT_TYPE = re.compile(r"[a-z0-9!#$&^_.+/-]+")
 _HOST = re.compile(r"[a-z0-9*-]+(\.[a-z0-9*-]+)+")
@@ -79,6 +83,18 @@ def _written(value: object) -> str:
     raise ValueProblem("TG104", f"{short(value)} cannot be compared with a value", "write a text or a whole number")
 
 
+def _bounded_size(octets: int) -> int:
+    if octets > LARGEST_HELD:
+        raise ValueProblem("TG112", "this is more than is held of a body", "1MiB at most; each call in flight holds it")
+    return octets
+
+
+def _bounded_wait(wait_us: int) -> int:
+    if wait_us > LONGEST_HELD_US:
+        raise ValueProblem("TG111", "this is longer than an answer is held back", "10s at most")
+    return wait_us
+
+
 def listed(value: object) -> object:
     """One value as a list of one."""
     return value if isinstance(value, list) else [value]
@@ -107,3 +123,5 @@ Writtens = Annotated[
 ]
 ContentType = Annotated[str, PlainValidator(parse_content_type), WithJsonSchema({"type": "string"})]
 HostPattern = Annotated[str, PlainValidator(parse_host), WithJsonSchema({"type": "string"})]
+HeldSize = Annotated[Size, AfterValidator(_bounded_size)]
+HeldWait = Annotated[Duration, AfterValidator(_bounded_wait)]

@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from policies.format.limit_schema import Section
 from policies.format.profile_scalars import (
     ContentType,
     FieldName,
     FieldNames,
+    HeldSize,
+    HeldWait,
     HostPattern,
     JsonPaths,
     Pattern,
@@ -25,29 +27,13 @@ from policies.format.profile_scalars import (
     listed,
 )
 from policies.format.report import TAG
-from policies.format.scalars import Duration, Size, Text
-from policies.format.units import ValueProblem
+from policies.format.scalars import Duration, Text
 from policies.throttling import Inspection, Kind, Unit
 
-_INSPECTION: Final = Inspection()  # the defaults
 MOST_RULES: Final = 100
 MOST_LIMITS: Final = 50
 """Each is looked at for every answer of its status, on the one thread that serves all callers."""
-LARGEST_HELD: Final = 1_048_576
-LONGEST_HELD_US: Final = 10_000_000
-"""Of a body that is looked at, for each call in flight."""
-
-
-def _bounded_size(octets: int) -> int:
-    if octets > LARGEST_HELD:
-        raise ValueProblem("TG112", "this is more than is held of a body", "1MiB at most; each call in flight holds it")
-    return octets
-
-
-def _bounded_wait(wait_us: int) -> int:
-    if wait_us > LONGEST_HELD_US:
-        raise ValueProblem("TG111", "this is longer than an answer is held back", "10s at most")
-    return wait_us
+_INSPECTION: Final = Inspection()  # the defaults
 
 
 class SourceForm(Section):
@@ -149,12 +135,8 @@ class InspectForm(Section):
 
     statuses: Statuses | None = None
     content_types: list[ContentType] | None = Field(None, description="application/json, +json or text/, say")
-    max: Annotated[Size, AfterValidator(_bounded_size)] = Field(
-        _INSPECTION.max_bytes, description="Larger bodies are not looked at"
-    )
-    wait: Annotated[Duration, AfterValidator(_bounded_wait)] = Field(
-        _INSPECTION.wait_us, description="Slower ones neither"
-    )
+    max: HeldSize = Field(_INSPECTION.max_bytes, description="Larger bodies are not looked at")
+    wait: HeldWait = Field(_INSPECTION.wait_us, description="Slower ones neither")
 
 
 class ProfileForm(CountersForm):

@@ -32,9 +32,8 @@ def teapot(tmp_path: Path) -> str:
 def reported(profile: Path, fields: tuple[str, ...], body: Path) -> str:
     """What is said of a 429, without a process of its own."""
     asked = question(
-        chosen(None, None, profile), status=429, headers=fields, body=body,
-        now=None, native=False, keep_status=False,
-    )  # fmt: skip
+        chosen(None, None, profile), status=429, headers=fields, body=body, now=None, native=False, keep_status=False
+    )
     return as_text(judge(asked))
 
 
@@ -104,7 +103,7 @@ def test_an_estimate_is_said_to_be_one() -> None:
             "wait: estimated at 30 s (the window of m), ",
         ),
         ("{remaining: X-Left, reset: X-Reset}", "wait: 9 s, says reset of quota\n"),
-        ("retry_after: [{body: error.retry_in}]", "wait: 4 s, says body error.retry_in\n"),
+        ("retry_after: [{body: error.retry_in}]", "wait: 4 s, says body\n"),
         (
             "{when: [{status: 429, limit: m}], limits: {m: {remaining: X-Room}}}",
             "<- has room, so another one refused\n",
@@ -116,7 +115,33 @@ def test_what_is_said_of_the_wait_is_what_the_caller_gets(profile: str, said: st
     file, body = tmp_path / "one.yaml", tmp_path / "body.json"
     file.write_text(profile)
     body.write_text('{"error": {"retry_in": 4}}')
-    assert said in reported(file, ("content-type: application/json", "x-left: 0", "x-reset: 9", "x-room: 3"), body)
+    assert said in reported(file, ("x-left: 0", "x-reset: 9", "x-room: 3"), body)
+
+
+@pytest.mark.parametrize(
+    ("fields", "content", "said"),
+    [
+        ((), '{"code": "paid"}', "a throttle (billing)"),
+        (("content-type: application/json",), '{"code": "paid"}', "a throttle (billing)"),
+        (
+            ("content-type: image/png",),
+            '{"code": "paid"}',
+            "the body was not looked at: its content-type is not one of ",
+        ),
+        ((), '{"code": "paid", "much": "' + "x" * 70_000 + '"}', "the body was not looked at: "),
+        (("content-encoding: br",), '{"code": "paid"}', "the body was not looked at: "),
+    ],
+    ids=["json by its looks", "json", "not json", "large", "coded"],
+)
+def test_a_body_decides_only_where_the_gateway_would_look_at_it(
+    fields: tuple[str, ...], content: str, said: str, tmp_path: Path
+) -> None:
+    file, body = tmp_path / "one.yaml", tmp_path / "body"
+    file.write_text("when: [{status: 429, body: code, equals: paid, kind: billing}]")
+    body.write_text(content)
+    text = reported(file, fields, body)
+    assert said in text
+    assert ("a throttle (billing)" in text) is ("  x-should-retry: false\n" in text)
 
 
 def test_a_host_may_be_typed_as_a_url_or_with_a_port() -> None:
@@ -139,7 +164,7 @@ def test_the_list_names_every_profile_with_its_hosts() -> None:
     ("arguments", "said"),
     [
         ((), "--status"),
-        (("--status", "99"), "200"),
+        (("--status", "99"), "--status"),
         (("--status", "429", "--provider", "generik"), "did you mean 'generic'?"),
         (("--status", "429", "--provider", "generic", "--host", "a.example.com"), "give one of them"),
         (("--status", "429", "--header", "no colon"), "is not a field"),
@@ -147,6 +172,7 @@ def test_the_list_names_every_profile_with_its_hosts() -> None:
         (("--status", "429", "--header", "bad name: x"), "is not a field"),
         (("--status", "429", "--header", "x: a\nretry-after: 1"), "is not a field"),
         (("--status", "429", "--header", "x: \u20ac"), "is not a field"),
+        (("--status", "429", "--header", "two words: x"), "is not a field"),
         (("--status", "429", "--host", "https://[::1"), "is not a host"),
         (("--status", "429", "--output", "github"), "'text', 'json'"),
         (("--status", "429", "--profile", "/dev/null"), "/dev/null: nothing is in it"),
@@ -171,7 +197,8 @@ LIMITED = b'{"code": "LIMITED"}'
     [
         (LIMITED, JSON, True, None),
         (gzip.compress(LIMITED), (*JSON, *GZIP), True, None),
-        (LIMITED, (), False, "its content-type is not one of application/json, +json"),
+        (LIMITED, (), True, None),  # JSON by its looks
+        (LIMITED, ("--header", "content-type: a/b"), False, "its content-type is not one of application/json, +json"),
         (LIMITED + b" " * 65_536, JSON, False, "it has more than 65536 octets"),
         (LIMITED, (*JSON, *GZIP), False, "it cannot be decoded, or to more than 65536 octets"),
         (b"", JSON, False, None),
