@@ -14,7 +14,7 @@ from typing import Any
 from gateway.throttle_trial import Verdict
 from policies.announcement import SHORT_WINDOW_S
 from policies.format.json_paths import shown
-from policies.throttling import Condition, Profile, Rule, Source, Throttle, UpstreamLimit
+from policies.throttling import Condition, Profile, Reading, Rule, Source, Throttle, UpstreamLimit
 
 JSON_SCHEMA_VERSION = 1
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -115,10 +115,18 @@ def _wait(found: Verdict) -> str:
     if said is not None and said.estimated:
         return f"estimated at {said.unjittered_s} s ({_estimate(throttle)}), and up to a fifth is added by chance"
     if throttle.retry_after_seconds is not None:
-        return f"{throttle.retry_after_seconds} s, says {throttle.waited_by}"
+        return f"{throttle.retry_after_seconds} s, says {_speaker(throttle, found.question.profile)}"
     if said is not None and said.wait_s is not None and throttle.selected is not None:
         return f"{said.wait_s} s, says reset of {throttle.selected.name}"
     return "none"
+
+
+def _speaker(throttle: Throttle, profile: Profile) -> str:
+    """Who named the wait; of places in the body all that the profile has."""
+    if throttle.waited_by != "body":
+        return throttle.waited_by
+    readings = [each for each in profile.retry_after if isinstance(each, Reading)]
+    return " or ".join(_source(each.source) for each in readings if each.source.of_body)
 
 
 def _estimate(throttle: Throttle) -> str:

@@ -103,7 +103,7 @@ def test_an_estimate_is_said_to_be_one() -> None:
             "wait: estimated at 30 s (the window of m), ",
         ),
         ("{remaining: X-Left, reset: X-Reset}", "wait: 9 s, says reset of quota\n"),
-        ("retry_after: [{body: error.retry_in}]", "wait: 4 s, says body\n"),
+        ("retry_after: [{body: error.retry_in}]", "wait: 4 s, says body error.retry_in\n"),
         (
             "{when: [{status: 429, limit: m}], limits: {m: {remaining: X-Room}}}",
             "<- has room, so another one refused\n",
