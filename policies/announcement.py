@@ -38,9 +38,9 @@ class Announcement:
     ``provider`` is the profile's name, the upstream's own without a profile. ``status`` is sent, ``received`` came.
     ``wait_s`` and ``wait_ms`` are at least 1 s and at most 31 days, None when not throttled; ``estimated`` when nobody
     said so, then ``unjittered_s`` is the estimate itself. ``lasting``: the wait may be held against later calls
-    (neither contention nor a guess about money). ``replaces_body``: the body is ours. ``violated`` names the first of
-    ``members``, which describes what refused; ``triple`` is that member with a reset. ``wall_us`` is when the answer
-    came, Unix time, None when not known. ``remembered``: it came earlier, and this call was never sent.
+    (neither contention nor a bill, which somebody may pay). ``replaces_body``: the body is ours. ``violated`` names the
+    first of ``members``, which describes what refused; ``triple`` is that member with a reset. ``wall_us`` is when the
+    answer came, Unix time, None when not known. ``remembered``: it came earlier, and this call was never sent.
     """
 
     provider: str
@@ -115,7 +115,7 @@ def _of_throttle(
         unjittered_s=base_s,
         estimated=estimated,
         should_retry=throttle.kind != "billing",
-        lasting=throttle.kind != "lock" and not (throttle.kind == "billing" and estimated),
+        lasting=throttle.kind in ("quota", "concurrency"),
         replaces_body=sent == 429 and throttle.nothing_executed and upstream.throttled_body == "normalised",
         violated=first.name,
         triple=first if first.t is not None else replace(first, t=wait_s),

@@ -30,6 +30,8 @@ _OF_THE_BODY = frozenset(
 )  # fmt: skip
 """Fields of an answer that say nothing of the one in its place, or something wrong (P-13, P-14)."""
 _CONTENT = b"content-"
+REPEATED_WAIT_US = 100_000
+"""How long a throttle's body that decides nothing is waited for, only to be repeated in ours."""
 _KEPT_OF_THE_BODY = frozenset((b"content-type", b"content-language"))
 
 
@@ -87,7 +89,7 @@ class Listener:
         if exchange.method == "HEAD" or answer.status in BODILESS:
             held = None
         inspected = held is not None and self.reader.inspects(answer.status, answer.headers)
-        body = await self._copy(answer, held) if inspected else None
+        body = await self._copy(answer, held, self.upstream.profile.inspect.wait_us) if inspected else None
         exchange.throttle_uninspected = inspected and body is None and answer.status != 429
         now_us = self._clock.wall_us()
         throttle = self.reader.read(answer.status, answer.headers, body, now_us)
@@ -110,23 +112,26 @@ class Listener:
         protected = self.upstream.protect and said.lasting
         if protected or said.replaces_body:
             if not inspected:
-                body = await self._copy(answer, held)
+                body = await self._copy(answer, held, min(REPEATED_WAIT_US, self.upstream.profile.inspect.wait_us))
             found = self._remembered(kept, body, said)
             if protected:
-                # What an answer says of its own call's effects is nothing to callers whose call is never sent.
-                again = found if throttle.nothing_executed else replace(found, upstream_body=None, native=None)
-                self._budget.remember(paying, replace(again, fields=_repeatable(found.fields)))
+                self._keep(paying, found, vouched=throttle.nothing_executed)
             if said.replaces_body:
                 raise _throttled(exchange, said, found)
         return said.status, _with_ours(kept, said)
 
-    async def _copy(self, answer: UpstreamResponse, held: Held | None) -> bytes | None:
+    async def _copy(self, answer: UpstreamResponse, held: Held | None, wait_us: int) -> bytes | None:
         """The content without its coding; None where it is too much, too slow, cut short or not to be decoded."""
         if held is None or endless(answer.headers):
             return None
-        inspect = self.upstream.profile.inspect
-        raw = await held.fill(answer.headers, inspect.max_bytes, inspect.wait_us)
-        return None if raw is None else decoded(raw, answer.headers, inspect.max_bytes)
+        most = self.upstream.profile.inspect.max_bytes
+        raw = await held.fill(answer.headers, most, wait_us)
+        return None if raw is None else decoded(raw, answer.headers, most)
+
+    def _keep(self, paying: bytes, found: Remembered, *, vouched: bool) -> None:
+        """What an answer says of its own call's effects is nothing to callers whose call is never sent."""
+        again = found if vouched else replace(found, upstream_body=None, native=None)
+        self._budget.remember(paying, replace(again, fields=_repeatable(found.fields)))
 
     def _remembered(self, kept: Headers, body: bytes | None, said: Announcement) -> Remembered:
         """``native`` without its content coding: it is for callers that may have asked for another, or for none."""

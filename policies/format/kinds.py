@@ -95,6 +95,7 @@ _WARNINGS: tuple[tuple[str, str, str], ...] = (
     ("TG405", "no-credential", "has no way to say who it is, so no call is ever its own"),
     ("TG406", "no-effect", "does nothing without another setting"),
     ("TG407", "similar-name", "makes a new limit whose name is nearly that of one that exists"),
+    ("TG408", "unreachable-rule", "can never decide, because an earlier rule takes every answer that it is for"),
 )
 
 KINDS: Mapping[str, Kind] = {

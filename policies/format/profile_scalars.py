@@ -21,6 +21,10 @@ LARGEST_HELD: Final = 1_048_576
 LONGEST_HELD_US: Final = 10_000_000
 """Of a body that is looked at, for each call in flight."""
 _FIELD = re.compile(r"[!#$%&'+.^_`|~0-9A-Za-z-]*\*?[!#$%&'+.^_`|~0-9A-Za-z-]*")
+_UNITS_MEANT: Final = {
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), "delta-seconds"),
+    **dict.fromkeys(("ms", "msec", "millisecond", "milliseconds", "millis"), "delta-milliseconds"),
+}
 _CONTENT_TYPE = re.compile(r"[a-z0-9!#$&^_.+/-]+")
 _HOST = re.compile(r"[a-z0-9*-]+(\.[a-z0-9*-]+)+")
 
@@ -93,6 +97,15 @@ def _bounded_wait(wait_us: int) -> int:
     if wait_us > LONGEST_HELD_US:
         raise ValueProblem("TG111", "this is longer than an answer is held back", "10s at most")
     return wait_us
+
+
+def unit_word(value: object) -> object:
+    """``value``, unless it is what people call a unit that has another name here. Raises ``ValueProblem`` (TG120)."""
+    meant = _UNITS_MEANT.get(str(value).lower())
+    if meant is None:
+        return value
+    hint = f"did you mean '{meant}'? '{meant.replace('delta', 'epoch')}' are those since 1970"
+    raise ValueProblem("TG120", f"{short(value)} does not say since when", hint)
 
 
 def listed(value: object) -> object:

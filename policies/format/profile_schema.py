@@ -25,6 +25,7 @@ from policies.format.profile_scalars import (
     Statuses,
     Writtens,
     listed,
+    unit_word,
 )
 from policies.format.report import TAG
 from policies.format.scalars import Duration, Text
@@ -49,7 +50,7 @@ class SourceForm(Section):
 class ReadingForm(SourceForm):
     """A value, and the unit of a time."""
 
-    unit: Unit = Field("auto", description="How a time is written")
+    unit: Annotated[Unit, BeforeValidator(unit_word)] = Field("auto", description="How a time is written")
 
 
 class ConditionForm(SourceForm):

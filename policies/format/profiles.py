@@ -68,6 +68,7 @@ def profile_of(name: str, form: ProfileForm, place: Place, loc: Loc, report: Rep
         _wait(wait, place, (*loc, "retry_after", index), report) for index, wait in enumerate(form.retry_after)
     )
     default = _window(form.default_wait, place, (*loc, "default_wait"), report)
+    _check_reach(when, place, loc, report)
     if report.errors > before:
         return None
     made = Profile(
@@ -83,6 +84,17 @@ def profile_of(name: str, form: ProfileForm, place: Place, loc: Loc, report: Rep
         replaces=tuple(form.replaces),
     )
     return replace(made, inspect=_inspection(form.inspect or InspectForm.model_construct(), made))
+
+
+def _check_reach(when: tuple[Rule, ...], place: Place, loc: Loc, report: Report) -> None:
+    """Rules that an earlier one without conditions leaves nothing to decide."""
+    taken: set[int] = set()
+    for index, rule in enumerate(when):
+        if taken.issuperset(rule.statuses):
+            said = "an earlier rule without conditions takes every answer with this status"
+            report.add("TG408", place, (*loc, "when", index), said, "put the rule with conditions first")
+        if not rule.conditions:
+            taken.update(rule.statuses)
 
 
 def _families(form: ProfileForm, place: Place, loc: Loc, report: Report) -> Iterable[Family]:

@@ -133,6 +133,9 @@ def _profile(
     """The profile that ``throttling`` names or holds, else the host's, else the generic one."""
     named = form.throttling
     if isinstance(named, ProfileRef):
+        if named.profile.hosts:
+            said = "hosts choose among built-in profiles; this one is its upstream's whatever they say"
+            report.add("TG406", place, ("throttling", "profile", "hosts"), said, "remove it", on_key=True)
         return profile_of(name, named.profile, place, ("throttling", "profile"), report)
     if named is None:
         return profiles.of_host(host) or GENERIC
