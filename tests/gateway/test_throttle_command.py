@@ -214,7 +214,7 @@ LIMITED = b'{"code": "LIMITED"}'
     ("body", "fields", "throttled", "unread"),
     [
         (LIMITED, JSON, True, None),
-        (gzip.compress(LIMITED), (*JSON, *GZIP), True, None),
+        (gzip.compress(LIMITED, mtime=0), (*JSON, *GZIP), True, None),
         (LIMITED, (), True, None),  # JSON by its looks
         (LIMITED, ("--header", "content-type: a/b"), False, "its content-type is not one of application/json, +json"),
         (LIMITED + b" " * 65_536, JSON, False, "it has more than 65536 octets"),

@@ -19,7 +19,7 @@ async def chunked(*chunks: bytes) -> AsyncIterator[bytes]:
         yield chunk
 
 
-@pytest.mark.parametrize("bomb", [gzip.compress(b"0" * 50_000_000), zlib.compress(b"0" * 50_000_000)])
+@pytest.mark.parametrize("bomb", [gzip.compress(b"0" * 50_000_000, mtime=0), zlib.compress(b"0" * 50_000_000)])
 def test_a_bomb_takes_no_more_memory_than_its_bound(bomb: bytes) -> None:
     coding = b"gzip" if bomb[:1] == b"\x1f" else b"deflate"
     tracemalloc.start()

@@ -50,7 +50,7 @@ FORBIDDEN = b"HTTP/1.1 403 Forbidden"
 JSON = b"content-type: application/json"
 CHUNKED = b"\r\ntransfer-encoding: chunked\r\n"
 EPOCH, MS, GO = b"1790000300", b"1790000300000", b"6m0s"
-PACKED = gzip.compress(LIMITED)
+PACKED = gzip.compress(LIMITED, mtime=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +224,9 @@ PASSING = {
     "a-403-of-html": answer(b"content-type: text/html", line=FORBIDDEN, body=LIMITED.replace(b"LIMITED", b"NO")),
     "a-403-coded-oddly": answer(JSON, b"content-encoding: br", line=FORBIDDEN, body=b"\x0b\x02"),
     "a-403-too-large": answer(JSON, line=FORBIDDEN, body=LIMITED + b" " * 20_000),
-    "a-gzip-bomb": answer(JSON, b"content-encoding: gzip", line=FORBIDDEN, body=gzip.compress(LIMITED + b" " * 10**7)),
+    "a-gzip-bomb": answer(
+        JSON, b"content-encoding: gzip", line=FORBIDDEN, body=gzip.compress(LIMITED + b" " * 10**7, mtime=0)
+    ),
     "a-json-bomb": answer(JSON, line=FORBIDDEN, body=b"[" * 9_000),
 }
 
