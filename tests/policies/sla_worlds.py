@@ -92,8 +92,8 @@ def _exclusion(id: str, given: Mapping[str, Any]) -> Exclusion:
 CAUSES = ("gateway", "managed_upstream", "third_party", "customer", "own_limit")
 IDLE: Mapping[str, Any] = {"good": 0, "failed": {}}
 CONTENTS = st.one_of(
-    st.just(IDLE),
-    st.sampled_from([{"good": 100, "failed": {}}, {"good": 0, "failed": {"gateway": 1}}]),
+    st.sampled_from([IDLE, {"good": 100, "failed": {}}]),
+    st.sampled_from([{"good": 0, "failed": {"gateway": 1}}, {"good": 0, "failed": {"managed_upstream": 3}}]),
     st.sampled_from(
         [{"good": 95, "failed": {"gateway": 5}}, {"good": 950, "failed": {"gateway": 49}}]
     ),  # at 5 %, below
@@ -107,11 +107,18 @@ MOMENTS = st.integers(-1200, HOURS_S + 1200).map(lambda offset: NOON_S + offset)
 
 
 def _slots(size: int) -> st.SearchStrategy[dict[int, Any]]:
-    """Short stretches of equal slots, close to each other, some over the period's edges."""
-    stretch = st.tuples(st.integers(-8, HOURS_S // size + 4), st.integers(1, 7), CONTENTS)
-    return st.lists(stretch, max_size=14).map(
-        lambda made: {NOON_S + (at + ahead) * size: each for at, many, each in made for ahead in range(many)}
-    )
+    """Stretches of equal slots with gaps as short as those that may be closed, some over the period's edges."""
+    stretch = st.tuples(st.sampled_from([0, 1, 1, 2, 2, 3, 30]), st.integers(1, 6), CONTENTS)
+    return st.builds(_laid_out, st.just(size), st.integers(-8, HOURS_S // size - 4), st.lists(stretch, max_size=12))
+
+
+def _laid_out(size: int, at: int, stretches: list[tuple[int, int, Any]]) -> dict[int, Any]:
+    made: dict[int, Any] = {}
+    for gap, many, content in stretches:
+        at += gap
+        made.update({NOON_S + (at + ahead) * size: content for ahead in range(many)})
+        at += many
+    return made
 
 
 def _pairs(longest: int) -> st.SearchStrategy[tuple[int, int]]:

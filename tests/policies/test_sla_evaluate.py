@@ -13,6 +13,7 @@ from policies.sla.evaluate import Account, Evidence, Figure, Window, evaluate, p
 from policies.sla.exclusions import Exclusion
 from policies.sla.period import period
 from policies.sla.spans import Spans
+from policies.sla.status import current_run, status
 from policies.sla.terms import terms_of
 from policies.sla.traffic import Traffic
 
@@ -178,3 +179,25 @@ def test_inputs_are_left_as_they_were() -> None:
     judged(traffic)
     assert failed == failing(5)
     assert replace(traffic) == traffic
+
+
+@pytest.mark.parametrize(
+    ("bad_slots", "minutes", "wanted"),
+    [
+        (0, 1, "up"),
+        (4, 4, "degraded"),  # four bad slots closed
+        (5, 5, "down"),  # the fifth closes: down, back-dated
+        (5, 6, "up"),  # one good slot since
+    ],
+)
+def test_status_is_degraded_until_the_run_is_downtime(bad_slots: int, minutes: int, wanted: str) -> None:
+    now_s = NOON_S + 60 * minutes
+    figure = judged(Traffic(failed=failing(bad_slots)), account=Account(contract=((APRIL.start_s, now_s),)))
+    assert status(figure, now_s) == wanted
+    run = (NOON_S, now_s) if wanted != "up" else None
+    assert current_run(figure, now_s) == run
+
+
+def test_status_without_evidence_stays_degraded() -> None:
+    figure = judged(Traffic(failed=failing(5, errors=1)), min_run_errors=6)
+    assert status(figure, NOON_S + 300) == "degraded"
