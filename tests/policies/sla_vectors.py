@@ -1,0 +1,176 @@
+"""A case of ``sla.json``: what happened, under which terms, and the figures to be reached.
+
+Source: spec sla.md section 14, whose keys and words are the only ones. One table names the kinds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from policies.exchange import Outcome
+from policies.sla.outcome import classify
+from tests.policies import sla_support_vectors
+from tests.policies.vector_shapes import (
+    Case,
+    Kind,
+    Shape,
+    anything,
+    array,
+    count,
+    expecting,
+    flag,
+    instant,
+    nullable,
+    one_of,
+    record,
+    table,
+    text,
+)
+from tests.vector_files import Vector, cases, document, repeated
+
+FILE = "sla.json"
+PLAIN = "availability"
+"""The kind of a case that names none."""
+
+CAUSES = (
+    "ok", "gateway", "managed_upstream", "third_party", "customer", "internal", "client_abort", "own_limit",
+    "client_error", "upstream_throttle",
+)  # fmt: skip
+REASONS = {
+    "auth_backend": "auth-unavailable", "auth_failed": "unauthenticated", "breaker_open": "upstream-connect",
+    "draining": "draining", "internal_error": "internal", "no_route": "no-route", "pool_wait_timeout": "upstream-pool",
+    "quota_exceeded": "rate-limited", "rate_limited": "rate-limited", "upstream_connect": "upstream-connect",
+    "upstream_timeout": "upstream-timeout", "body_too_large": "body-too-large", "shed": "shed",
+    "store_down": "store-unavailable", "own_deadline": "internal",
+}  # fmt: skip
+"""The vectors' words for what the gateway calls by the codes of its error table."""
+
+
+def outcome(given: Mapping[str, Any]) -> Outcome:
+    """The finished request that a ``classify`` case describes."""
+    reason = given.get("reason")
+    return Outcome(
+        known_wall_us=0, tenant="a", tier="t", group="g", route="r", status=given.get("status", 499),
+        origin=given["origin"], reason=REASONS.get(reason, reason) if reason else None, phase=given.get("phase"),
+        source=None, over_limit=bool(given.get("over_limit")), internal=bool(given.get("internal")),
+        truncated_by=given.get("truncated_by"), upstream="u", upstream_host="u.test",
+        owner=given.get("upstream_owner"), vendor=None,
+        upstream_status=given.get("status") if given["origin"] == "upstream" else None,
+        elapsed_us=given.get("elapsed_ms", 0) * 1000, upstream_us=0,
+    )  # fmt: skip
+
+
+def _classify(case: Case) -> Mapping[str, object]:
+    patience_us = case["policy"]["client_patience_ms"] * 1_000
+    verdict, cause = classify(outcome(case["input"]), client_patience_us=patience_us)
+    return {"sla": verdict, "cause": cause}
+
+
+CLASSIFY = Kind(
+    input=record(
+        {"origin": one_of("client", "gateway", "upstream")},
+        {
+            "status": count, "reason": one_of(*REASONS), "over_limit": flag,
+            "upstream_owner": one_of("managed", "third_party", "customer"), "elapsed_ms": count,
+            "phase": one_of("queue", "auth", "plugin", "upstream_connect", "upstream_wait", "upstream_body"),
+            "truncated_by": one_of("gateway", "upstream"), "internal": flag,
+        },
+    ),
+    expect=expecting({"sla": one_of("good", "bad", "ignored"), "cause": one_of(*CAUSES)}),
+    run=_classify,
+)  # fmt: skip
+
+KINDS: Mapping[str, Kind] = {
+    "classify": CLASSIFY,
+    **sla_support_vectors.KINDS,
+}
+UNBUILT = frozenset(
+    "availability egress ingest credit credit_cap claim notice resolve quarter budget burn support escalation".split()
+) - set(KINDS)
+"""Kinds whose rules are not written yet; their cases do not run."""
+
+TYPES = ("scheduled_maintenance", "force_majeure", "customer_caused", "third_party", "suspension")
+SPAN: Mapping[str, Shape] = {"from": instant, "to": instant}
+EXCLUSION = record(
+    {"type": one_of(*TYPES)},
+    {
+        "announcements": array(record({"at": instant, **SPAN}, {"cancelled": flag})),
+        "actual": nullable(record(SPAN)), **SPAN, "recorded_at": instant, "approved": flag, "tenant": text,
+    },
+)  # fmt: skip
+POLICY_WORDS = (
+    "slot_seconds", "threshold_percent", "min_run_seconds", "min_run_errors", "min_requests_per_slot",
+    "max_bridge_seconds", "merge_gap_seconds", "scope", "idle_inherits_platform", "alive_quorum", "counted_causes",
+    "excluded_causes", "maintenance_notice_seconds", "maintenance_cap_seconds", "exclusion_record_seconds",
+    "denominator", "display_decimals", "target", "bands", "cap", "claim_days", "sla_change_notice_days",
+    "client_patience_ms", "support_targets", "escalation",
+    # only in the file's defaults so far
+    "currency_minor", "egress_min_hosts", "egress_min_owners", "burn_min_errors", "burn_rules", "calendar",
+)  # fmt: skip
+POLICY = table(anything, *POLICY_WORDS)
+COMMON: Mapping[str, Shape] = {
+    "kind": text,
+    "policy": POLICY,
+    "exclusions": array(EXCLUSION),
+    "period": record({"month": text}, {"tz": text}),
+    "tenant": nullable(text),
+}
+
+
+def well_formed(directory: Path) -> list[Vector]:
+    """The cases that can be run: none of a file that cannot be read, which ``findings`` says."""
+    try:
+        return [case for case in cases(directory, FILE) if not complaints(case) and _kind(case) not in UNBUILT]
+    except ValueError:
+        return []
+
+
+def findings(directory: Path) -> list[str]:
+    """Everything that is wrong with the form of the file and of its cases."""
+    try:
+        found = cases(directory, FILE)
+    except ValueError as error:
+        return [str(error)]
+    said = _of_file(document(directory, FILE)) if found else []
+    said += [f"{name}: the name comes twice" for name in repeated(found, "name")]
+    return said + [complaint for case in found for complaint in complaints(case)]
+
+
+def _of_file(whole: Any) -> list[str]:
+    if not isinstance(whole, dict):
+        return [f"{FILE} has no defaults"]
+    return record({"about": array(text), "defaults": POLICY, "cases": anything})(FILE, whole)
+
+
+def complaints(case: Vector) -> list[str]:
+    """What is wrong with the form of a case."""
+    name, kind = case.get("name"), _kind(case)
+    if kind in UNBUILT:
+        return []
+    if kind not in KINDS:
+        return [f"{name}: unknown kind {kind}"]
+    shapes = {"name": text, "input": KINDS[kind].input, "expect": KINDS[kind].expect, "why": text}
+    return [f"{name}: {said}" for said in record(shapes, COMMON)("the case", case)]
+
+
+def _kind(case: Vector) -> str:
+    return str(case.get("kind", PLAIN))
+
+
+def defaults(directory: Path) -> Mapping[str, Any]:
+    """The terms of the file's cases where they give none."""
+    given: Mapping[str, Any] = document(directory, FILE)["defaults"]
+    return given
+
+
+def differences(case: Vector, given: Mapping[str, Any]) -> list[str]:
+    """What the case expects and does not find, under the file's defaults ``given``."""
+    whole = {"exclusions": [], "period": {}, "tenant": None, **case, "policy": {**given, **case.get("policy", {})}}
+    found = KINDS[_kind(case)].run(whole)
+    wanted = {key: value for key, value in case["expect"].items() if not key.startswith("wrong_")}
+    said = [f"{key} is {found[key]}, not {want}" for key, want in wanted.items() if found[key] != want]
+    reached = [found[key] for key in wanted]
+    mistakes = {key: value for key, value in case["expect"].items() if key.startswith("wrong_")}
+    return said + [f"the answer is {value}, the mistake {key}" for key, value in mistakes.items() if value in reached]
