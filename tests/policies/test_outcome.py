@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from policies.sla.outcome import classify
-from tests.policies.sla_vectors import outcome
+from tests.policies.sla_outcome_vectors import outcome
 
 
 @pytest.mark.parametrize("reason", ["egress-proxy", "egress-proxy-timeout"])

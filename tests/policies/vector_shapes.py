@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,15 +13,15 @@ Shape = Callable[[str, Any], list[str]]
 """Takes where a value stands and the value; gives what is wrong with it."""
 
 Case = Mapping[str, Any]
-"""A case as it runs: ``input``, ``policy`` over the file's defaults, ``exclusions``, ``period``, ``tenant``, ``expect``;
-each there, though perhaps empty."""
+"""A case as it runs: ``input``, ``policy`` over the file's defaults, ``exclusions``, ``period``, ``tenant`` and
+``expect``; each there, though perhaps empty."""
 
 NONE: Mapping[str, Shape] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """``run`` gives at least what ``expect`` may list, under the same names; the shapes refuse unknown keys and values."""
+    """``run`` gives what ``expect`` may list, under the same names; the shapes refuse unknown keys and values."""
 
     input: Shape
     expect: Shape
@@ -35,7 +36,7 @@ def seconds(text: str) -> int:
     return int(at.timestamp())
 
 
-def _shape(what: str, fits: Callable[[Any], bool]) -> Shape:
+def _shape(what: str, fits: Callable[[Any], object]) -> Shape:
     return lambda where, value: [] if fits(value) else [f"{where} is {value!r}, not {what}"]
 
 
@@ -59,6 +60,8 @@ flag = _shape("true or false", lambda value: isinstance(value, bool))
 count = _shape("a count", lambda value: type(value) is int and value >= 0)
 decimal = _shape("a decimal number as text", _is_decimal)
 instant = _shape("an instant with an offset, to the second", _is_instant)
+month = _shape("a month", lambda value: isinstance(value, str) and re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", value))
+word = _shape("text or a count", lambda value: isinstance(value, str) or (type(value) is int and value >= 0))
 anything: Shape = lambda where, value: []  # noqa: E731 - a shape like the others
 
 
@@ -68,6 +71,16 @@ def one_of(*words: str) -> Shape:
 
 def nullable(shape: Shape) -> Shape:
     return lambda where, value: [] if value is None else shape(where, value)
+
+
+def either(*shapes: Shape) -> Shape:
+    """One of them fits; if not, the complaints of the last."""
+
+    def complaints(where: str, value: Any) -> list[str]:
+        said = [shape(where, value) for shape in shapes]
+        return [] if [] in said else said[-1]
+
+    return complaints
 
 
 def array(shape: Shape, length: int | None = None) -> Shape:
