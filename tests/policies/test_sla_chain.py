@@ -122,6 +122,14 @@ def test_a_link_out_of_its_place_is_named(order: list[int], number: int) -> None
     assert found.number == number
 
 
+def test_a_link_that_claims_another_place_is_named() -> None:
+    links = chain(3)
+    links[1] = replace(links[1], number=7)
+    found = verify(links)
+    assert found is not None
+    assert (found.number, found.reason) == (2, "number 7 stands in place 2")
+
+
 def test_a_removed_act_is_found_also_when_the_rest_is_numbered_anew() -> None:
     links = chain(5)
     rest = [replace(link, number=at) for at, link in enumerate([links[0], *links[2:]], 1)]
