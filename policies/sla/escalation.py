@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import Final
 
 from policies.sla.opening import reached_s
@@ -38,7 +37,7 @@ def ladders_of(roles: Sequence[str]) -> Mapping[str, Ladder]:
 
 
 def _ladder(roles: Sequence[str], first: tuple[int, ...]) -> Ladder:
-    percents = (*first, *(100 * step for step, _ in zip(count(1), roles, strict=False)))
+    percents = (*first, *range(100, 100 * len(roles), 100))
     pairs = zip(roles, percents, strict=False)
     return tuple(Rung(role=role, at_percent_of_target=percent) for role, percent in pairs)
 

@@ -264,6 +264,14 @@ def test_a_contract_round_the_clock_counts_business_time_in_the_calendar_named_b
     assert clocks_of(CONTRACT, {}).targets["S2"] is None
 
 
+def test_a_policy_that_lists_roles_gets_the_ladders_of_the_specification() -> None:
+    percents = {name: [rung.at_percent_of_target for rung in ladder] for name, ladder in LADDERS.items()}
+    assert percents == {"S1": [0, 0, 100, 200], "other": [0, 50, 100, 200]}
+    assert [rung.role for rung in LADDERS["S1"]] == ["support", "on-call", "manager", "vice president"]
+    assert [len(ladders_of("abcdef"[:number])["other"]) for number in range(7)] == list(range(7))
+    assert ladders_of("abcdef")["other"][-1].at_percent_of_target == 400
+
+
 S2_STANDARD = [
     ("2026-04-15T10:00", "support"),
     ("2026-04-15T13:59:59", "support"),
@@ -312,6 +320,15 @@ def test_a_lowering_counts_from_the_receipt() -> None:
     assert [role_at(ticket, LADDERS, PREMIUM, moment) for moment in (1_899, 1_900, 3_600)] == [
         "manager", "support", "on-call",
     ]  # fmt: skip
+
+
+def test_a_lowering_after_a_raise_forgets_the_raise() -> None:
+    up_and_down = (SeverityChange(at_s=3_500, to="S1"), SeverityChange(at_s=3_600, to="S2"))
+    ticket = Ticket(severity="S3", received_s=0, changes=up_and_down)
+    assert [role_at(ticket, LADDERS, PREMIUM, moment) for moment in (3_500, 3_600)] == ["on-call", "on-call"]
+    late = (SeverityChange(at_s=7_200, to="S1"), SeverityChange(at_s=7_300, to="S3"))
+    ticket = Ticket(severity="S2", received_s=0, changes=late)
+    assert [role_at(ticket, LADDERS, PREMIUM, moment) for moment in (7_299, 7_300)] == ["manager", "support"]
 
 
 def test_best_effort_is_escalated_no_further_than_what_is_called_at_once() -> None:
