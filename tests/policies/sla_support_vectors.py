@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any
+from typing import Any, get_args
 
 from policies.model import BusinessTime, Calendar
 from policies.sla.burn import BurnRule, Traffic, fires
 from policies.sla.escalation import Rung, role_at
 from policies.sla.layers import Layer, resolve
 from policies.sla.support import SEVERITIES, Clocks, SeverityChange, SupportEvent, Ticket, respond
+from policies.sla.versions import Refusal, refusal
 from tests.policies.vector_shapes import (
     Case,
     Kind,
@@ -122,6 +123,18 @@ def _resolve(case: Case) -> Mapping[str, object]:
     }
 
 
+def _notice(case: Case) -> Mapping[str, object]:
+    given = case["input"]
+    error = refusal(
+        published_at_s=seconds(given["published_at"]),
+        effective_from_s=seconds(given["effective_from"]),
+        material_adverse=given["material_adverse"],
+        notice_days=given.get("notice_days", case["policy"]["sla_change_notice_days"]),
+        zone=given.get("tz", "UTC"),
+    )
+    return {"accepted": error is None, "error": error}
+
+
 def _burn(case: Case) -> Mapping[str, object]:
     given, policy = case["input"], case["policy"]
     objective = None if given["objective"] is None else Fraction(given["objective"]) / 100
@@ -168,6 +181,14 @@ KINDS: Mapping[str, Kind] = {
         ),
         expect=expecting({"role": nullable(one_of(*ROLES, *RUNG_WORDS))}),
         run=_escalation,
+    ),
+    "notice": Kind(
+        input=record(
+            {"published_at": instant, "effective_from": instant, "material_adverse": flag},
+            {"notice_days": count, "tz": text},
+        ),
+        expect=expecting({"accepted": flag, "error": nullable(one_of(*get_args(Refusal)))}),
+        run=_notice,
     ),
     "resolve": Kind(
         input=record({"layers": array(row(text, table(anything)))}),
