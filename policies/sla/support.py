@@ -94,7 +94,10 @@ class Attainment:
 
 
 def clocks_of(support: Support, calendars: Mapping[str, Calendar], calendar: str | None = None) -> Clocks:
-    """The clocks of a support contract; ``calendar`` is the customer's choice among those offered (SC1)."""
+    """The clocks of a support contract; ``calendar`` is the customer's choice among those offered (SC1).
+
+    Raises ``KeyError`` for a calendar that is not among ``calendars``.
+    """
     targets = MappingProxyType({severity: support.respond.get(severity) for severity in SEVERITIES})
     return Clocks(targets=targets, calendar=_calendar_of(calendar or support.hours, calendars))
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from datetime import date
 from fractions import Fraction
 from typing import Any, get_args
+from zoneinfo import ZoneInfo
 
 from policies.model import BusinessTime, Calendar
 from policies.sla.burn import BurnRule, Traffic, fires
@@ -154,8 +157,31 @@ def _traffic(segment: Mapping[str, Any]) -> Traffic:
 
 
 TIER, SEVERITY = one_of("standard", "premium"), one_of(*SEVERITIES)
-WEEK = record({}, {day: array(row(text, text)) for day in DAYS})
-CALENDAR = record({}, {"tz": text, "week": WEEK, "holidays": array(text), "business_day_seconds": count})
+
+
+def _is_of_day(where: str, value: Any) -> list[str]:
+    good = isinstance(value, str) and re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d|24:00", value)
+    return [] if good else [f"{where} is {value!r}, not a time of day"]
+
+
+def _is_date(where: str, value: Any) -> list[str]:
+    try:
+        date.fromisoformat(value)
+    except (TypeError, ValueError):
+        return [f"{where} is {value!r}, not a date"]
+    return []
+
+
+def _is_zone(where: str, value: Any) -> list[str]:
+    try:
+        ZoneInfo(value)
+    except (KeyError, OSError, TypeError, ValueError):
+        return [f"{where} is {value!r}, not a zone"]
+    return []
+
+
+WEEK = record({}, {day: array(row(_is_of_day, _is_of_day)) for day in DAYS})
+CALENDAR = record({}, {"tz": _is_zone, "week": WEEK, "holidays": array(_is_date), "business_day_seconds": count})
 EVENT: Mapping[str, Shape] = {
     "at": instant, "actor": one_of("customer", "staff", "system"), "kind": one_of("ack", "reply"),
 }  # fmt: skip
@@ -185,7 +211,7 @@ KINDS: Mapping[str, Kind] = {
     "notice": Kind(
         input=record(
             {"published_at": instant, "effective_from": instant, "material_adverse": flag},
-            {"notice_days": count, "tz": text},
+            {"notice_days": count, "tz": _is_zone},
         ),
         expect=expecting({"accepted": flag, "error": nullable(one_of(*get_args(Refusal)))}),
         run=_notice,
