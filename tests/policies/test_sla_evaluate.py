@@ -201,3 +201,41 @@ def test_status_is_degraded_until_the_run_is_downtime(bad_slots: int, minutes: i
 def test_status_without_evidence_stays_degraded() -> None:
     figure = judged(Traffic(failed=failing(5, errors=1)), min_run_errors=6)
     assert status(figure, NOON_S + 300) == "degraded"
+
+
+@pytest.mark.parametrize(
+    ("gap_s", "policy", "wanted"),
+    [
+        (120, {}, 620),  # an idle stretch of exactly the longest length is bridged
+        (121, {}, 0),
+        (60, {"max_bridge_seconds": 0}, 0),
+        (60, {"max_bridge_seconds": 0, "merge_gap_seconds": 60}, 560),
+        (61, {"max_bridge_seconds": 0, "merge_gap_seconds": 60}, 0),
+    ],
+)
+def test_gap_of_exactly_the_longest_length_is_closed(gap_s: int, policy: dict[str, int], wanted: int) -> None:
+    dark = ((NOON_S, NOON_S + 250), (NOON_S + 250 + gap_s, NOON_S + 500 + gap_s))
+    assert judged(dark=dark, **policy).gross_downtime_seconds == wanted
+
+
+def test_idle_and_good_seconds_together_are_not_bridged_though_each_is_short() -> None:
+    good = {NOON_S + 240: 1}
+    dark = ((NOON_S, NOON_S + 240), (NOON_S + 360, NOON_S + 600))  # one good minute, one idle
+    assert judged(Traffic(good=good), dark=dark).gross_downtime_seconds == 0
+
+
+def test_excluded_time_is_no_gap_in_the_run_that_it_lies_in() -> None:
+    """X3: detect first, subtract second, so that three minutes on each side remain."""
+    asked = Exclusion(
+        id="x", type="force_majeure", window=(NOON_S + 180, NOON_S + 360), recorded_at_s=NOON_S, approved=True
+    )
+    evidence = Evidence(traffic=Traffic(failed=failing(9)))
+    figure = evaluate(evidence, (asked,), terms_of({}), APRIL, Account())
+    assert (figure.gross_downtime_seconds, figure.downtime_seconds) == (540, 360)
+
+
+@pytest.mark.parametrize(("errors", "wanted"), [(4, 0), (5, 240)])
+def test_run_needs_five_errors_or_a_second_that_is_bad_by_itself(errors: int, wanted: int) -> None:
+    traffic = Traffic(failed={"gateway": {NOON_S: errors - 1, NOON_S + 180: 1}})  # two idle minutes between
+    assert judged(traffic, min_run_seconds=240).gross_downtime_seconds == wanted
+    assert judged(traffic, dark=((NOON_S + 60, NOON_S + 61),), min_run_seconds=240).gross_downtime_seconds == 240
