@@ -56,12 +56,14 @@ def _made_by_gateway(outcome: Outcome) -> Class:
 def _passed_on(outcome: Outcome) -> Class:
     if outcome.truncated_by == "gateway":  # O8
         return "bad", "gateway"
-    if outcome.truncated_by == "upstream" or (outcome.upstream_status or outcome.status) >= 500:  # O6
+    if outcome.truncated_by == "upstream":  # O6
         return _of_owner(outcome.owner)
-    if outcome.source == "upstream" or outcome.status == 429:  # O7
+    if outcome.status == 429:  # O7, also where the throttle came as a 5xx
         if outcome.owner in OWNER_CAUSES:
             return "ignored", "upstream_throttle"
         return "bad", "managed_upstream"
+    if (outcome.upstream_status or outcome.status) >= 500:  # O6
+        return _of_owner(outcome.owner)
     return "good", "ok"  # O8
 
 
