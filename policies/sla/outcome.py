@@ -42,11 +42,11 @@ def classify(outcome: Outcome, *, client_patience_us: int = CLIENT_PATIENCE_US) 
 
 def _made_by_gateway(outcome: Outcome) -> Class:
     row = ERRORS[outcome.reason].sla if outcome.reason is not None else None
-    if row == "own_limit":
+    if row == "own_limit" or outcome.reason == "shed":
         return ("ignored", "own_limit") if outcome.over_limit else ("bad", "gateway")  # O3, O3b
     if row == "upstream":
         return _of_owner(outcome.owner)  # O5
-    if outcome.status >= 500:
+    if row == "gateway" or outcome.status >= 500:  # whatever status it was dressed in (O11)
         return "bad", "gateway"  # O5b
     if outcome.status >= 400:
         return "ignored", "client_error"  # O4

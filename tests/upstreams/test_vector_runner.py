@@ -76,7 +76,7 @@ def test_file_without_cases_is_a_finding(text: str, tmp_path: Path) -> None:
 
 def test_directory_without_a_known_file_is_a_finding(tmp_path: Path) -> None:
     (tmp_path / "others.json").write_text(json.dumps([READ_RIGHT]))
-    assert vectors.findings(tmp_path) == [f"{tmp_path} holds none of throttle.json"]
+    assert vectors.findings(tmp_path) == [f"{tmp_path} holds none of throttle.json, sla.json"]
 
 
 def written(directory: Path, cases: list[dict[str, Any]]) -> Path:
@@ -101,7 +101,7 @@ def test_run_of_another_directory_says_which_case_failed_in_which_fields(tmp_pat
 def test_run_of_a_directory_without_vectors_fails(tmp_path: Path) -> None:
     code, said = run(tmp_path)
     assert code == 1
-    assert "holds none of throttle.json" in said
+    assert "holds none of throttle.json, sla.json" in said
 
 
 def test_run_in_which_every_case_passes_succeeds(tmp_path: Path) -> None:

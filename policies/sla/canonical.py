@@ -1,0 +1,67 @@
+"""One way to write a value as bytes, so that a hash of it can be repeated by anybody.
+
+JSON as RFC 8785 (JCS) wants it, of what that can hold without doubt: keys in order of their UTF-16 code units, no white
+space, integers up to 2**53 - 1, UTF-8. Exact values that JSON lacks become text: a ``Decimal`` plain and without
+trailing zeros, a ``Fraction`` as ``1/3``. Floats are refused, because two programs may read them differently.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from fractions import Fraction
+from typing import Final
+
+LARGEST_INTEGER: Final = 2**53 - 1
+
+
+def canonical(value: object) -> bytes:
+    """``value`` as bytes. Raises ``ValueError`` for what has no one form, such as a float or a lone surrogate."""
+    return json.dumps(_plain(value), ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def digest(value: object) -> str:
+    """SHA-256 over the canonical bytes, 64 hex digits."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def _plain(value: object) -> object:
+    match value:
+        case None | bool():
+            return value
+        case str():
+            return _sound(value)
+        case int() if abs(value) <= LARGEST_INTEGER:
+            return int(value)
+        case Decimal() if value.is_finite():
+            return _written(value)
+        case Fraction():
+            return str(value)
+        case list() | tuple():
+            return [_plain(each) for each in value]
+        case Mapping():
+            return _ordered(value)
+    raise ValueError(f"{type(value).__name__} {value!r} has no canonical form")
+
+
+def _ordered(value: Mapping[object, object]) -> dict[str, object]:
+    keys = [_sound(key) for key in value]
+    return {key: _plain(value[key]) for key in sorted(keys, key=lambda key: key.encode("utf-16-be"))}
+
+
+def _sound(text: object) -> str:
+    if not isinstance(text, str):
+        raise ValueError(f"{text!r} is a key and no text")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{text!r} is no Unicode text") from None
+    return str(text)
+
+
+def _written(number: Decimal) -> str:
+    """99.90 and 99.9 are one number, and so is 0 with any sign."""
+    digits = format(number, "f") if number else "0"
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits
