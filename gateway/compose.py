@@ -20,7 +20,7 @@ from gateway.clock import SystemClock
 from gateway.credentials import Credentials
 from gateway.gate import App
 from gateway.last_good import LastGood
-from gateway.ledger import MinuteCounters
+from gateway.ledger.minutes import Minutes
 from gateway.metrics import Metrics
 from gateway.policy_source import PolicySource
 from gateway.servable import objections
@@ -77,7 +77,7 @@ async def compose(settings: Settings) -> Composed:
     credentials = Credentials(clock=clock)
     server = settings_of.effective(settings, source.current.policy.server)
     spans = spans_from_environment(clock, settings_of.traces_environment(os.environ, server.traces))
-    metrics, minutes = Metrics(), MinuteCounters()
+    metrics, minutes = Metrics(), Minutes(clock)
     access_log = AccessLog(server.access_log)
     records = Batched((minutes, metrics, access_log))
     app = create_app(
