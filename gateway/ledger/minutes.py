@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from sys import intern
 
-from gateway.ledger.cells import BOUNDS_US, CLASSES, ELIGIBLE, LATENCY, PLACES, WIDTH, Cell, requests
+from gateway.ledger.cells import BOUNDS_US, CLASSES, ELIGIBLE, LATENCY, PLACES, WIDTH, Cell
 from policies.exchange import Exchange, Outcome
 from policies.ports import Clock
 from policies.sla.outcome import classify
@@ -29,7 +29,7 @@ _Open = dict[tuple[str, str | None], list[int]]
 class Minutes:
     """An ``OutcomeLog``. A request belongs to the UTC minute in which its outcome became known (T1).
 
-    ``recorded`` counts the requests that were counted, ``refused`` those of minutes too far ahead. A minute that has
+    ``recorded`` counts the requests taken in, ``refused`` those that came from too far ahead. A minute that has
     left memory is never continued, because a cumulative count that began at zero again must not replace the one that
     was sent. What comes late, after a clock was set back by however much, begins a new generation, and the store adds
     generations as it adds boots; so nothing has to be kept of a minute that was closed.
@@ -113,12 +113,12 @@ class Minutes:
         return any(_is_over(minute, wall_us) for minute in self._open)
 
     def close(self, wall_us: int) -> None:
-        """Let go of the minutes that are over and taken, and of those that a clock set back has put too far ahead."""
+        """Let go of the minutes that are over and taken.
+
+        Those that a clock set back has put too far ahead go too: when they come, they are others.
+        """
         for minute in list(self._open):
-            if _is_over(minute, wall_us) and not self._changed[minute]:
-                self._drop(minute)
-            elif _is_ahead(minute, wall_us):
-                self.refused += sum(requests(counters) for counters in self._open[minute].values())
+            if not self._changed[minute] and (_is_over(minute, wall_us) or _is_ahead(minute, wall_us)):
                 self._drop(minute)
 
     def _drop(self, minute: int) -> None:
