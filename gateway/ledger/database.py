@@ -51,6 +51,7 @@ class Database:
     def migrate(self, migrations: Mapping[int, Migration] = MIGRATIONS) -> None:
         """Bring the tables to this version, under a lock. Raises ``StoreError``; ``StateError`` for newer tables."""
         latest = max(migrations)
+        self._engine.dispose()  # connections to a file that was moved away
         with self.writing(alone=True) as connection:
             found = _version(connection)
             if found > latest:

@@ -11,10 +11,9 @@ from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, 
 from contextlib import closing
 from heapq import merge
 from itertools import groupby
-from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.ledger import days
@@ -113,12 +112,12 @@ class Store:
             rows = connection.execute(
                 delete(slot_counter)
                 .where(counter.tenant == tenant, *_during(counter.slot_s, day_s, day_s + DAY_S))
-                .returning(*_ENTRY)
+                .returning(counter.tenant, *_ENTRY)
             ).all()
             known = connection.execute(
                 select(packed.cells).where(packed.tenant == tenant, packed.day_s == day_s)
             ).scalar()
-            entries = [*map(_entry, rows), *(days.unpacked(known, day_s) if known is not None else ())]
+            entries = [*(_entry(row)[1] for row in rows), *(days.unpacked(known, day_s) if known is not None else ())]
             data = days.packed(days.newest(entries).values(), day_s)
             put = _insert(connection, packed_day).values(tenant=tenant, day_s=day_s, cells=data)
             connection.execute(
@@ -143,43 +142,46 @@ class Store:
         Added up over replicas and boots. One view of the store from the first to the last.
         """
         with self.database.reading() as connection:
-            tenant_id = _ids_of(connection, [tenant]).get(tenant)
-            if tenant_id is None:
-                return
-            groups: dict[int, str] = {}
-            with closing(_entries(connection, tenant_id, from_s, to_s)) as entries:
-                for slot_s, found in groupby(entries, key=itemgetter(0)):
-                    summed = _by_group(found)
-                    _learn(connection, groups, summed.keys())
-                    yield from sorted((slot_s, groups[number], counters) for number, counters in summed.items())
+            texts: dict[int, str] = {}
+            numbers = _ids_of(connection, [tenant]).values()
+            with closing(_slots(connection, list(numbers), from_s, to_s)) as slots:
+                for slot_s, summed in slots:
+                    _learn(connection, texts, summed.keys())
+                    yield from sorted((slot_s, texts[number], counters) for number, counters in summed.items())
 
     def platform(self, from_s: int, to_s: int) -> Iterator[tuple[int, str, Counters]]:
         """The same, added up over all tenants, calls without a tenant included (T10, RULINGS 23)."""
-        total: dict[tuple[int, str], Counters] = {}
-        for tenant in self.tenants():
-            for slot_s, group, counters in self.cells(tenant, from_s, to_s):
-                known = total.get((slot_s, group))
-                total[slot_s, group] = counters if known is None else added(known, counters)
-        for (slot_s, group), counters in sorted(total.items()):
-            yield slot_s, group, counters
+        numbers = self._tenant_ids(slot_counter, packed_day)
+        total: dict[tuple[int, int], Counters] = {}
+        texts: dict[int, str] = {}
+        with self.database.reading() as connection:
+            for at in range(0, len(numbers), _MANY):
+                with closing(_slots(connection, numbers[at : at + _MANY], from_s, to_s)) as slots:
+                    for slot_s, summed in slots:
+                        for group, counters in summed.items():
+                            _add(total, (slot_s, group), counters)
+            _learn(connection, texts, {group for _, group in total})
+        yield from sorted((slot_s, texts[group], counters) for (slot_s, group), counters in total.items())
 
     def tenants(self) -> list[str]:
         """Whoever has minutes in the store."""
-        numbers = {*self._tenant_ids(slot_counter), *self._tenant_ids(packed_day)}
         texts: dict[int, str] = {}
+        numbers = self._tenant_ids(slot_counter, packed_day)
         with self.database.reading() as connection:
             _learn(connection, texts, numbers)
         return sorted(texts.values())
 
-    def _tenant_ids(self, table: Table) -> list[int]:
+    def _tenant_ids(self, *where: Table) -> list[int]:
         """One look-up per tenant in the primary key, where DISTINCT would read every row."""
-        found: list[int] = []
+        found: set[int] = set()
         with self.database.reading() as connection:
-            next_one = select(func.min(table.c.tenant))
-            while (tenant := connection.execute(next_one).scalar()) is not None:
-                found.append(tenant)
-                next_one = select(func.min(table.c.tenant)).where(table.c.tenant > tenant)
-        return found
+            for table in where:
+                query = select(func.min(table.c.tenant)).where(table.c.tenant > bindparam("last"))
+                last = -1
+                while (tenant := connection.execute(query, {"last": last}).scalar()) is not None:
+                    found.add(tenant)
+                    last = tenant
+        return sorted(found)
 
     def alive(self, from_s: int, to_s: int) -> dict[tuple[str, str], list[tuple[int, int]]]:
         """When each boot of each replica lived, within ``[from_s, to_s)`` (D3)."""
@@ -198,6 +200,7 @@ class Store:
         return lives
 
 
+_Key = TypeVar("_Key")
 _NAMED = ("tenant", "route_group", "replica", "boot")
 _ENTRY = tuple(slot_counter.c[column] for column in ("slot_s", "route_group", "replica", "boot", "seq", "counters"))
 
@@ -264,41 +267,57 @@ def _during(column: ColumnElement[int], from_s: int, to_s: int) -> tuple[ColumnE
     return column >= from_s, column < to_s
 
 
-def _entry(row: Sequence[Any]) -> Entry:
-    slot_s, route_group, replica, boot, seq, counters = row
-    return Entry(slot_s, route_group, replica, boot, seq, unpacked(counters))
+def _entry(row: Sequence[Any]) -> tuple[int, Entry]:
+    tenant, slot_s, route_group, replica, boot, seq, counters = row
+    return tenant, Entry(slot_s, route_group, replica, boot, seq, unpacked(counters))
 
 
-def _entries(connection: Connection, tenant: int, from_s: int, to_s: int) -> Generator[Entry, None, None]:
-    """Of packed days and of rows, in order of their slots."""
+def _slots(
+    connection: Connection, tenants: Sequence[int], from_s: int, to_s: int
+) -> Generator[tuple[int, dict[int, Counters]], None, None]:
+    """``(slot, counters by route group)`` of each tenant in turn, in order of time, of packed days and of rows."""
     counter, packed = slot_counter.c, packed_day.c
-    kept = connection.execute(
-        select(packed.day_s, packed.cells)
-        .where(packed.tenant == tenant, *_during(packed.day_s, from_s - DAY_S + 1, to_s))
-        .order_by(packed.day_s)
-    ).all()
-    streamed = (
-        select(*_ENTRY)
-        .where(counter.tenant == tenant, *_during(counter.slot_s, from_s, to_s))
-        .order_by(counter.slot_s)
-        .execution_options(yield_per=5_000)
+    kept = (
+        select(packed.tenant, packed.day_s, packed.cells)
+        .where(packed.tenant.in_(tenants), *_during(packed.day_s, from_s - DAY_S + 1, to_s))
+        .order_by(packed.tenant, packed.day_s)
     )
-    with connection.execute(streamed) as rows:
-        yield from merge(_of_days(kept, from_s, to_s), map(_entry, rows), key=itemgetter(0))
+    rows = (
+        select(counter.tenant, *_ENTRY)
+        .where(counter.tenant.in_(tenants), *_during(counter.slot_s, from_s, to_s))
+        .order_by(counter.tenant, counter.slot_s)
+    )
+    with (
+        connection.execute(kept, execution_options={"yield_per": 50}) as packs,
+        connection.execute(rows, execution_options={"yield_per": 5_000}) as single,
+    ):
+        entries = merge(_of_days(packs, from_s, to_s), map(_entry, single), key=_tenant_and_slot)
+        for (_, slot_s), found in groupby(entries, key=_tenant_and_slot):
+            yield slot_s, _by_group(entry for _, entry in found)
 
 
-def _of_days(kept: Iterable[Sequence[Any]], from_s: int, to_s: int) -> Iterator[Entry]:
-    for day_s, data in kept:
-        yield from sorted(entry for entry in days.unpacked(data, day_s) if from_s <= entry.slot_s < to_s)
+def _tenant_and_slot(each: tuple[int, Entry]) -> tuple[int, int]:
+    return each[0], each[1].slot_s
+
+
+def _of_days(packs: Iterable[Any], from_s: int, to_s: int) -> Iterator[tuple[int, Entry]]:
+    for tenant, day_s, data in packs:
+        for entry in sorted(days.unpacked(data, day_s)):
+            if from_s <= entry.slot_s < to_s:
+                yield tenant, entry
 
 
 def _by_group(entries: Iterable[Entry]) -> dict[int, Counters]:
     """One slot's cells: the highest sequence of each key, replicas and boots added (D1)."""
     summed: dict[int, Counters] = {}
     for entry in days.newest(entries).values():
-        known = summed.get(entry.route_group)
-        summed[entry.route_group] = entry.counters if known is None else added(known, entry.counters)
+        _add(summed, entry.route_group, entry.counters)
     return summed
+
+
+def _add(total: dict[_Key, Counters], key: _Key, counters: Counters) -> None:
+    known = total.get(key)
+    total[key] = counters if known is None else added(known, counters)
 
 
 __all__ = ["AHEAD_S", "RETENTION_S", "Store", "StoreError"]
