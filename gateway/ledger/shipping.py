@@ -54,6 +54,11 @@ class Shipper:
         self._thread = threading.Thread(target=self._run, name="ledger-shipping", daemon=True)
         self._thread.start()
 
+    @property
+    def refused(self) -> int:
+        """Requests of minutes too far ahead of the store's receiver (D5)."""
+        return self._store.refused
+
     def close(self, timeout_s: float) -> None:
         """Ship once more, end. What does not arrive in time stays in the spool for the next start."""
         self._ending = True
