@@ -6,8 +6,9 @@ Columns, because a counter changes little from one minute to the next; then zlib
 
 from __future__ import annotations
 
+import struct
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, pairwise
 from operator import attrgetter
 from typing import Final, NamedTuple
@@ -16,6 +17,8 @@ from gateway.ledger.cells import WIDTH, Counters, get_varint, put_varint
 
 DAY_S: Final = 86_400
 _FORMAT: Final = 1
+_WIDTHS: Final = "BHIQ"
+"""Unsigned, of 1, 2, 4 and 8 bytes, as ``struct`` names them."""
 
 
 class Entry(NamedTuple):
@@ -75,14 +78,11 @@ def _put_series(body: bytearray, series: tuple[int, int, int], cells: list[Entry
     for number in (*series, len(cells), present):
         put_varint(body, number)
     minutes = [_minute(cell.slot_s, day_s) for cell in cells]
-    for one, next_one in pairwise((-1, *minutes)):
-        put_varint(body, next_one - one - 1)
-    for one, next_one in pairwise((0, *(cell.seq for cell in cells))):
-        put_varint(body, _zigzag(next_one - one))
+    _put_column(body, [one - before - 1 for before, one in pairwise((-1, *minutes))])
+    _put_column(body, [_zigzag(one - before) for before, one in pairwise((0, *(cell.seq for cell in cells)))])
     for place, column in enumerate(columns):
         if present >> place & 1:
-            for count in column:
-                put_varint(body, count)
+            _put_column(body, column)
 
 
 def _get_series(body: bytes, at: int, day_s: int) -> tuple[list[Entry], int]:
@@ -91,11 +91,11 @@ def _get_series(body: bytes, at: int, day_s: int) -> tuple[list[Entry], int]:
         number, at = get_varint(body, at)
         head.append(number)
     route_group, replica, boot, size, present = head
-    gaps, at = _get_many(body, at, size)
-    steps, at = _get_many(body, at, size)
-    columns: list[list[int]] = []
+    gaps, at = _get_column(body, at, size)
+    steps, at = _get_column(body, at, size)
+    columns: list[Sequence[int]] = []
     for place in range(WIDTH):
-        column, at = _get_many(body, at, size) if present >> place & 1 else ([0] * size, at)
+        column, at = _get_column(body, at, size) if present >> place & 1 else ((0,) * size, at)
         columns.append(column)
     entries = []
     slot_s, seq = day_s - 60, 0
@@ -105,12 +105,18 @@ def _get_series(body: bytes, at: int, day_s: int) -> tuple[list[Entry], int]:
     return entries, at
 
 
-def _get_many(body: bytes, at: int, count: int) -> tuple[list[int], int]:
-    numbers = []
-    for _ in range(count):
-        number, at = get_varint(body, at)
-        numbers.append(number)
-    return numbers, at
+def _put_column(body: bytearray, numbers: Sequence[int]) -> None:
+    """All in as many bytes as the largest needs: read back at once, and zlib makes little of the zeros."""
+    code = next(code for code in _WIDTHS if max(numbers) < 1 << 8 * struct.calcsize(code))
+    body += code.encode() + struct.pack(f"<{len(numbers)}{code}", *numbers)
+
+
+def _get_column(body: bytes, at: int, count: int) -> tuple[Sequence[int], int]:
+    try:
+        form = struct.Struct(f"<{count}{_WIDTHS[_WIDTHS.index(chr(body[at]))]}")
+        return form.unpack_from(body, at + 1), at + 1 + form.size
+    except (IndexError, ValueError, struct.error) as error:
+        raise ValueError("a packed day is damaged: a column is cut off") from error
 
 
 def _minute(slot_s: int, day_s: int) -> int:
