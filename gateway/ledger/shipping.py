@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from gateway.ledger.database import Database, StoreError
@@ -30,10 +31,13 @@ class Shipper:
     """``ship`` sends what is there; ``start`` has that done every few seconds.
 
     ``behind`` is whether the last attempt failed. The file is read and thinned out over a connection of its own.
+    ``leftovers`` are the spools of workers that may no longer be there, shipped once: when their owner is there after
+    all, both send the same, and nobody deletes what the other has not sent.
     """
 
-    def __init__(self, spool: Path, store: Store, clock: Clock) -> None:
+    def __init__(self, spool: Path, store: Store, clock: Clock, leftovers: Iterable[Path] = ()) -> None:
         self._file = SpoolFile(spool)
+        self._leftovers = list(leftovers)
         self._store = store
         self._clock = clock
         self._wake = threading.Event()
@@ -73,8 +77,11 @@ class Shipper:
         try:
             if not self._opened or self._store.database.moved():
                 self._open()
-            while self._shipped_batch():
+            while self._shipped_batch(self._file):
                 pass
+            while self._leftovers:
+                self._adopt(self._leftovers[-1])
+                self._leftovers.pop()
         except StoreError as error:
             return self._failed(_AWAY, error)
         except StateError as error:
@@ -86,13 +93,24 @@ class Shipper:
         self.behind = False
         return True
 
-    def _shipped_batch(self) -> bool:
+    def _adopt(self, path: Path) -> None:
+        """Ship a spool that may be nobody's any more; one that cannot be read is its owner's trouble."""
+        file = SpoolFile(path)
+        try:
+            while self._shipped_batch(file):
+                pass
+        except (SpoolError, StateError) as error:
+            log.warning("what another worker left cannot be shipped: %s", error)
+        finally:
+            file.close()
+
+    def _shipped_batch(self, file: SpoolFile) -> bool:
         """Send one batch and take it out of the spool; False when there was nothing left for another one."""
-        cells, lives = self._file.read(BATCH)
+        cells, lives = file.read(BATCH)
         if not cells and not lives:
             return False
         self._store.receive(cells, lives, self._clock.wall_us() // 1_000_000)
-        self._file.forget(cells, lives)
+        file.forget(cells, lives)
         return len(cells) == BATCH or len(lives) == BATCH
 
     def _open(self) -> None:
@@ -123,5 +141,6 @@ class Shipper:
 
 
 def shipper(spool: Path, url: str, clock: Clock) -> Shipper:
-    """Raises ``StateError`` for an address that is no ledger's."""
-    return Shipper(spool, Store(Database(url)), clock)
+    """From ``spool`` and from those of other workers beside it. Raises ``StateError`` for an address of no ledger."""
+    others = (path for path in spool.parent.glob("spool-*.sqlite") if path != spool)
+    return Shipper(spool, Store(Database(url)), clock, sorted(others))

@@ -134,6 +134,32 @@ def test_the_rows_of_a_boot_that_was_killed_are_shipped_by_the_next(tmp_path: Pa
     carrier.close(WAIT_S)
 
 
+def test_the_spools_of_workers_that_are_no_longer_started_are_shipped_too(
+    tmp_path: Path, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After four workers came one: theirs are adopted, also while one of them is still at work."""
+    paths = {number: tmp_path / f"spool-{number}.sqlite" for number in (2, 3)}
+    others = [recording(path, replica=f"gw/{number}", boot=f"b{number}") for number, path in paths.items()]
+    for other in others:
+        other.run(10)
+    assert others[0].end()
+    assert others[1].spool.settle(WAIT_S)
+    (tmp_path / "spool-4.sqlite").write_text("minutes\n" * 500)
+    ledger = recording(tmp_path / "spool-1.sqlite")
+    carrier = shipping(ledger, tmp_path / "spool-1.sqlite", url)
+    assert carrier.ship()
+    assert spooled(tmp_path / "spool-2.sqlite") == ([], [])
+    assert "spool-4.sqlite" in caplog.text
+    others[1].run(10)
+    assert others[1].end()
+    owner = shipping(others[1], tmp_path / "spool-3.sqlite", url)
+    assert owner.ship()
+    assert total(url) == 30
+    ledger.end()
+    carrier.close(WAIT_S)
+    owner.close(WAIT_S)
+
+
 def test_replicas_ship_to_one_store(tmp_path: Path, url: str) -> None:
     ledgers = []
     for number in range(3):
