@@ -10,7 +10,6 @@ import logging
 import threading
 from collections.abc import Iterable
 from itertools import islice
-from pathlib import Path
 
 from gateway.ledger.cells import Cell, Row, packed, requests
 from gateway.ledger.pulse import Life
@@ -30,8 +29,8 @@ _Key = tuple[int, str, str, int]
 class Spool:
     """``put`` never blocks and never raises; ``lost`` counts the requests that did not fit into memory either."""
 
-    def __init__(self, path: Path, replica: str, boot: str, *, most: int = MOST) -> None:
-        self._file = SpoolFile(path)
+    def __init__(self, file: SpoolFile, replica: str, boot: str, *, most: int = MOST) -> None:
+        self._file = file
         self._replica, self._boot = replica, boot
         self._most = most
         self._cells: dict[_Key, Cell] = {}

@@ -14,6 +14,7 @@ from gateway.ledger.minutes import Minutes
 from gateway.ledger.recorder import Recorder
 from gateway.ledger.shipping import Shipper, shipper
 from gateway.ledger.spool import Spool
+from gateway.ledger.spool_file import SpoolFile
 from policies.ports import Clock
 
 WRITE_S = 2.0
@@ -31,7 +32,7 @@ class WorkerLedger:
         """
         path = state_dir / f"spool-{index}.sqlite"
         self.minutes = Minutes(clock)
-        self._spool = Spool(path, replica, boot=secrets.token_hex(6))
+        self._spool = Spool(SpoolFile(path), replica, boot=secrets.token_hex(6))
         self._shipper: Shipper = shipper(path, url or default_url(state_dir), clock)
         self._recorder = Recorder(clock, self.minutes, self._spool)
 

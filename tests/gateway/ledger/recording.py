@@ -52,7 +52,7 @@ def recording(
     path: Path, *, boot: str = "b1", replica: str = "gw/0", wall_s: int = NOON_S, most: int = 100_000
 ) -> Recording:
     clock = VirtualClock(wall_us=wall_s * SECOND)
-    minutes, spool = Minutes(clock), Spool(path, replica, boot, most=most)
+    minutes, spool = Minutes(clock), Spool(SpoolFile(path), replica, boot, most=most)
     spool.start()
     return Recording(clock, minutes, spool, Recorder(clock, minutes, spool))
 

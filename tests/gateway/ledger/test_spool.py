@@ -8,6 +8,7 @@ import resource
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -112,7 +113,7 @@ def test_a_newer_file_is_refused_and_left_as_it_is(path: Path) -> None:
     db.close()
     before = path.read_bytes()
     with pytest.raises(StateError, match=r"newer Tiergate.*TIERGATE_STATE_DIR"):
-        Spool(path, "gw/0", "b2").start()
+        Spool(SpoolFile(path), "gw/0", "b2").start()
     assert path.read_bytes() == before
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
@@ -128,7 +129,7 @@ def test_our_file_says_whose_it_is(path: Path) -> None:
 
 
 def test_what_was_put_is_on_the_disk_when_it_has_settled(path: Path) -> None:
-    spool = Spool(path, "gw/0", "b1")
+    spool = Spool(SpoolFile(path), "gw/0", "b1")
     spool.start()
     spool.put([cell(1), cell(1, seq=2, good=7)], [Life(NOON_S, NOON_S + 5, 0)])
     assert spool.settle(WAIT_S)
@@ -139,7 +140,7 @@ def test_what_was_put_is_on_the_disk_when_it_has_settled(path: Path) -> None:
 
 
 def test_a_generation_has_a_boot_of_its_own(path: Path) -> None:
-    spool = Spool(path, "gw/0", "b1")
+    spool = Spool(SpoolFile(path), "gw/0", "b1")
     spool.start()
     spool.put([cell(1), cell(1)._replace(generation=2)], [])
     assert spool.close(WAIT_S)
@@ -151,7 +152,7 @@ def test_a_spool_that_cannot_be_written_keeps_everything_says_so_once_and_goes_o
     path: Path, spoil: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     spoil(path)  # type: ignore[operator]
-    spool = Spool(path, "gw/0", "b1")
+    spool = Spool(SpoolFile(path), "gw/0", "b1")
     spool.start()
     for seq in range(1, 4):
         spool.put([cell(number, seq=seq, good=seq) for number in range(3_000)], [])
@@ -169,8 +170,35 @@ def test_a_spool_that_cannot_be_written_keeps_everything_says_so_once_and_goes_o
     assert spool.lost == 0
 
 
+class Interrupted(SpoolFile):
+    """Fails the first write of cells, and while it does ``meanwhile`` happens."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.meanwhile: Callable[[], None] | None = None
+
+    def write(self, cells: Sequence[Row], lives: Sequence[LifeRow]) -> None:
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+            raise SpoolError("no space", "make some")
+        super().write(cells, lives)
+
+
+def test_what_could_not_be_written_never_replaces_what_came_meanwhile(path: Path) -> None:
+    file = Interrupted(path)
+    spool = Spool(file, "gw/0", "b1")
+    spool.start()
+    file.meanwhile = lambda: spool.put([cell(1, seq=2, good=2)], [Life(NOON_S, NOON_S + 9, 0)])
+    spool.put([cell(1, seq=1, good=1), cell(2)], [Life(NOON_S, NOON_S + 5, 0)])
+    assert spool.close(WAIT_S)
+    rows, (life,) = spooled(path)
+    assert [row.seq for row in rows] == [2, 1]
+    assert life.to_s == NOON_S + 9
+
+
 def test_a_file_that_was_moved_away_is_made_anew(path: Path) -> None:
-    spool = Spool(path, "gw/0", "b1")
+    spool = Spool(SpoolFile(path), "gw/0", "b1")
     spool.start()
     spool.put([cell(1)], [])
     assert spool.settle(WAIT_S)
@@ -182,7 +210,7 @@ def test_a_file_that_was_moved_away_is_made_anew(path: Path) -> None:
 
 def test_memory_is_bounded_and_what_falls_out_is_counted(path: Path) -> None:
     folder(path)
-    spool = Spool(path, "gw/0", "b1", most=10)
+    spool = Spool(SpoolFile(path), "gw/0", "b1", most=10)
     spool.start()
     for minute in range(3):
         spool.put([cell(number, good=5, slot_s=NOON_S + 60 * minute) for number in range(8)], [])
@@ -199,8 +227,9 @@ import resource, sys
 from pathlib import Path
 from tests.gateway.ledger.recording import WAIT_S, cell, spooled
 from gateway.ledger.spool import Spool
+from gateway.ledger.spool_file import SpoolFile
 path = Path(sys.argv[1])
-spool = Spool(path, "gw/0", "b1")
+spool = Spool(SpoolFile(path), "gw/0", "b1")
 spool.start()
 spool.put([cell(0)], [])
 assert spool.settle(WAIT_S)

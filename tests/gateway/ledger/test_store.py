@@ -338,6 +338,17 @@ def test_a_reader_sees_one_state_while_days_are_packed(store: Store, url: str) -
     other.close()
 
 
+def test_a_reading_transaction_sees_one_state(store: Store, url: str) -> None:
+    """Packed days and rows are two queries: a day packed between them must not be in neither."""
+    other = Store(Database(url))
+    counted = select(tables.slot_counter.c.seq)
+    with store.database.reading() as connection:
+        assert connection.execute(counted).all() == []
+        other.receive([row()], [], NOON_S)
+        assert connection.execute(counted).all() == []
+    other.close()
+
+
 def test_a_damaged_packed_day_is_an_error_and_no_silence(store: Store) -> None:
     store.receive([row()], [], NOON_S)
     store.pack(DAY + DAY_S)
