@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import resource
@@ -321,3 +322,16 @@ def test_clock_steps_lose_no_request(path: Path) -> None:
     assert ledger.end()
     assert sum(by_minute(spooled(path)[0]).values()) == 9 * 130
     assert len([life for life in spooled(path)[1] if life.step_ms]) == 8
+
+
+@pytest.mark.anyio
+async def test_the_loop_flushes_by_itself(path: Path) -> None:
+    ledger = recording(path)
+    ledger.count(3)
+    ledger.recorder.start()
+    await asyncio.sleep(0)
+    assert ledger.spool.settle(WAIT_S)
+    assert by_minute(spooled(path)[0]) == {0: 3}
+    ledger.count(2)
+    await ledger.recorder.aclose(WAIT_S)
+    assert by_minute(spooled(path)[0]) == {0: 5}
