@@ -11,6 +11,7 @@ import re
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from gateway import settings as settings_of
 from gateway.access_log import AccessLog
@@ -20,7 +21,6 @@ from gateway.clock import SystemClock
 from gateway.credentials import Credentials
 from gateway.gate import App
 from gateway.last_good import LastGood
-from gateway.ledger import MinuteCounters
 from gateway.metrics import Metrics
 from gateway.policy_source import PolicySource
 from gateway.servable import objections
@@ -28,10 +28,14 @@ from gateway.settings import Settings
 from gateway.stores.memory import MemoryStore
 from gateway.telemetry import NoSpans, OtelSpans, spans_from_environment
 from policies.model import Address, PolicySet, Server
+from policies.ports import Clock
 from upstreams.http1 import Http1Transport
 from upstreams.httpx_engine import HttpxTransport
 from upstreams.pool import Transports
 from upstreams.transport import Transport
+
+if TYPE_CHECKING:
+    from gateway.ledger.worker import WorkerLedger
 
 ENGINES: Mapping[str, Callable[..., Transport]] = {"http1": Http1Transport, "httpx": HttpxTransport}
 """The transports that an upstream's ``engine`` may name."""
@@ -42,7 +46,8 @@ class Composed:
     """One worker's parts.
 
     ``flush`` has everything recorded that has ended; ``last_used`` maps ``tenant/key`` to Unix seconds, from a second
-    on; ``recorded`` is how many outcomes were recorded for the SLA; ``aclose`` ends stores and pools.
+    on; ``counted`` are counters beside those of ``metrics``, by name; ``aclose`` ends stores and pools; ``settle`` has
+    everything recorded durable, and is called last, however the worker ends.
     """
 
     app: App
@@ -51,14 +56,16 @@ class Composed:
     access_log: AccessLog
     flush: Callable[[], None]
     last_used: Callable[[int], Mapping[str, int]]
-    recorded: Callable[[], int]
+    counted: Callable[[], Mapping[str, int]]
     aclose: Callable[[], Awaitable[None]]
+    settle: Callable[[], Awaitable[None]]
 
 
-Compose = Callable[[Settings], Awaitable[Composed]]
+Compose = Callable[[Settings, int], Awaitable[Composed]]
+"""From the settings and the worker's number."""
 
 
-async def compose(settings: Settings) -> Composed:
+async def compose(settings: Settings, worker: int) -> Composed:
     """The whole worker, put together in one place. Raises ``PolicyRejected``, ``StateError`` and ``OSError``.
 
     ``settings.listen`` and ``settings.admin`` are the addresses really bound, never to be connected to.
@@ -73,13 +80,13 @@ async def compose(settings: Settings) -> Composed:
     )
     store = MemoryStore(clock, settings.state_dir)
     await store.start()
+    ledger = await _ledger(settings, worker, clock)
     transports = _transports(settings, source)
     credentials = Credentials(clock=clock)
     server = settings_of.effective(settings, source.current.policy.server)
     spans = spans_from_environment(clock, settings_of.traces_environment(os.environ, server.traces))
-    metrics, minutes = Metrics(), MinuteCounters()
-    access_log = AccessLog(server.access_log)
-    records = Batched((minutes, metrics, access_log))
+    metrics, access_log = Metrics(), AccessLog(server.access_log)
+    records = Batched((ledger.minutes, metrics, access_log))
     app = create_app(
         source=source,
         store=store,
@@ -97,9 +104,28 @@ async def compose(settings: Settings) -> Composed:
         access_log=access_log,
         flush=records.flush,
         last_used=credentials.last_used,
-        recorded=lambda: minutes.recorded,
+        counted=lambda: {
+            "gateway_outcomes_recorded": ledger.minutes.recorded,
+            "gateway_outcomes_lost": ledger.lost,
+            "gateway_access_log_dropped": access_log.dropped,
+        },
         aclose=lambda: _closed(store, transports, credentials, spans),
+        settle=lambda: _settled(records, ledger),
     )
+
+
+async def _ledger(settings: Settings, worker: int, clock: Clock) -> WorkerLedger:
+    from gateway.ledger.worker import WorkerLedger  # SQLAlchemy, a third of a second that only a worker need spend
+
+    replica = f"{instance_name(settings)}/{worker}"
+    ledger = WorkerLedger(clock, settings.state_dir, replica=replica, index=worker, url=settings.ledger_url)
+    await ledger.start()
+    return ledger
+
+
+async def _settled(records: Batched, ledger: WorkerLedger) -> None:
+    records.flush()
+    await ledger.aclose()
 
 
 def _transports(settings: Settings, source: PolicySource) -> Transports:

@@ -54,6 +54,10 @@ COUNTERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "gateway_auth_failures": ("Calls without a valid credential.", ("error",)),
     "gateway_policy_reloads": ("Looks at the policy directory, by what became of them.", ("outcome",)),
     "gateway_outcomes_recorded": ("Requests whose outcome was recorded for the SLA.", ()),
+    "gateway_outcomes_lost": (
+        "Those of them that will not be in the ledger: no disk to write to, or a wrong clock.",
+        (),
+    ),
     "gateway_access_log_dropped": ("Access-log lines that could not be written.", ()),
     "gateway_worker_restarts": ("Workers that ended unasked and were replaced.", ()),
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -53,10 +53,17 @@ VARIABLES: tuple[Variable, ...] = (
         default="",
         meaning="this gateway's name in logs, spans and the ledger; the host name when unset",
     ),
+    Variable(
+        name="TIERGATE_LEDGER_URL",
+        default="",
+        meaning="where minutes are kept for the SLA: sqlite:////path/to/file or postgresql://user@host/database; "
+        "ledger.sqlite in the state directory when unset",
+    ),
     Variable(name="TIERGATE_DEBUG", default="", meaning="1 prints the traceback of an unexpected failure"),
 )
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+LEDGERS = ("sqlite:///", "postgresql://", "postgresql+psycopg://")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -66,7 +73,10 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the process was told. ``None`` for access_log, listen, admin and workers: as ``server:`` says."""
+    """What the process was told. ``None`` for access_log, listen, admin and workers: as ``server:`` says.
+
+    ``ledger_url`` may hold a password and never stands on a command line.
+    """
 
     policies: Path = Path("policy")
     state_dir: Path = Path("./.tiergate")
@@ -78,6 +88,7 @@ class Settings:
     workers: int | None = None
     server: ServerKind = "granian"
     instance: str = ""
+    ledger_url: str = field(default="", repr=False)
     debug: bool = False
 
     @property
@@ -126,9 +137,20 @@ def _typed(name: str, value: Any) -> Any:
             return cast(ServerKind, _one_of(value.lower(), get_args(ServerKind), of))
         case "log_level":
             return _one_of(value.lower(), LOG_LEVELS, of)
+        case "ledger_url":
+            return _ledger(value, of)
         case "debug":
             return value.lower() not in ("0", "false", "no", "off")
     return value
+
+
+def _ledger(url: str, of: str) -> str:
+    """What is wrong is not repeated: it may be a password."""
+    if not url.startswith(LEDGERS) or url in LEDGERS:
+        raise SettingsError(
+            f"{of} is no address of a ledger; write sqlite:////path/to/file or postgresql://user@host/database"
+        )
+    return url
 
 
 def _positive(text: str, of: str) -> int:

@@ -15,7 +15,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,8 +154,7 @@ class Worker:
         metrics = self._parts.metrics
         metrics.active_requests = self._gate.in_flight
         snapshot = metrics.snapshot()
-        snapshot["counters"].append(["gateway_outcomes_recorded", [], self._parts.recorded()])
-        snapshot["counters"].append(["gateway_access_log_dropped", [], self._parts.access_log.dropped])
+        snapshot["counters"] += [[name, [], count] for name, count in self._parts.counted().items()]
         return control.Report(
             ready=self._gate.started.is_set() and not self._gate.draining,
             draining=self._gate.draining,
@@ -259,9 +259,13 @@ async def serve(settings: Settings, descriptor: int, index: int, compose: Compos
     """Be worker ``index``. Raises what keeps it from starting."""
     channel = await control.connect(settings.control_socket)
     await channel.send(control.Hello(worker=index, pid=os.getpid()))
-    worker = Worker(await compose(settings), settings, http_servers.adopt(descriptor), channel)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.terminate)
-    await worker.run()
+    composed = await compose(settings, index)
+    try:
+        worker = Worker(composed, settings, http_servers.adopt(descriptor), channel)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.terminate)
+        await worker.run()
+    finally:
+        await composed.settle()
     channel.close()
 
 
@@ -272,7 +276,7 @@ def main(argv: list[str] | None = None, compose: Compose = compose) -> None:
     parser.add_argument("--index", type=int, required=True)
     parser.add_argument("--settings", required=True)
     given = parser.parse_args(argv)
-    settings = unpacked(given.settings)
+    settings = unpacked(given.settings, os.environ)
     logs.configure(settings.log_level, f"worker-{given.index}")
     http_servers.raise_file_limit()
     for number in (signal.SIGINT, signal.SIGHUP):  # the supervisor's to interpret
@@ -311,12 +315,14 @@ def _loop_runner() -> Callable[[Any], Any]:
 
 
 def packed(settings: Settings) -> str:
-    """Settings as one argument of the worker's command line; they hold no secret."""
-    return orjson.dumps(settings, default=str).decode()
+    """Settings as one argument of the worker's command line, where everybody on the machine can read it."""
+    return orjson.dumps(replace(settings, ledger_url=""), default=str).decode()
 
 
-def unpacked(text: str) -> Settings:
+def unpacked(text: str, env: Mapping[str, str]) -> Settings:
+    """What was packed; the ledger's address, which may hold a password, from the environment."""
     members = orjson.loads(text)
+    members["ledger_url"] = env.get("TIERGATE_LEDGER_URL", "")
     for name in ("policies", "state_dir", "secrets_dir"):
         members[name] = Path(members[name]) if members[name] is not None else None
     for name in ("listen", "admin"):

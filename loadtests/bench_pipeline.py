@@ -31,7 +31,7 @@ from gateway.app import create_app
 from gateway.batched import Batched
 from gateway.clock import SystemClock
 from gateway.credentials import Credentials
-from gateway.ledger import MinuteCounters
+from gateway.ledger.minutes import Minutes
 from gateway.metrics import Metrics
 from gateway.policy_files import load
 from gateway.settings import traces_environment
@@ -146,7 +146,7 @@ async def measure(chosen: argparse.Namespace, folder: Path) -> None:
         clock=clock,
         transports=Transports(lambda upstream: Memory()),
         authenticator=Credentials(clock=clock),
-        sinks=(Batched((MinuteCounters(), Metrics(), log)),),
+        sinks=(Batched((Minutes(clock), Metrics(), log)),),
         spans=spans,
         instance="bench",
     )

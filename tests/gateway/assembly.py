@@ -13,7 +13,7 @@ from gateway.app import create_app
 from gateway.clock import SystemClock
 from gateway.credentials import Credentials
 from gateway.gate import Gate
-from gateway.ledger import MinuteCounters
+from gateway.ledger.minutes import Minutes
 from gateway.mock_upstream import MockUpstream
 from gateway.policy_files import load
 from gateway.stores.memory import MemoryStore
@@ -104,7 +104,7 @@ class Gateway:
     origin: MockUpstream
     source: Reloadable
     store: MemoryStore
-    counters: MinuteCounters
+    counters: Minutes
     recorder: Recorder
     gate: Gate
 
@@ -138,7 +138,7 @@ async def gateway(
         store = MemoryStore(clock, state_dir)
         await store.start()
         transports = Transports(Http1Transport)
-        counters, recorder = MinuteCounters(), Recorder()
+        counters, recorder = Minutes(clock), Recorder()
         authenticator = Credentials(clock=clock)
         gate = Gate(create_app(
             source=source, store=store, clock=clock, transports=transports, authenticator=authenticator,

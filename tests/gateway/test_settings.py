@@ -18,6 +18,7 @@ from gateway.settings import (
     traces_environment,
     unknown_variables,
 )
+from gateway.worker import packed, unpacked
 from policies.model import Address, PolicySet, Server, Traces
 
 
@@ -42,13 +43,14 @@ def test_each_variable_is_read() -> None:
         "TIERGATE_WORKERS": "4",
         "TIERGATE_SERVER": "uvicorn",
         "TIERGATE_INSTANCE": "gw-1",
+        "TIERGATE_LEDGER_URL": "postgresql://tiergate@db/ledger",
         "TIERGATE_DEBUG": "1",
     }
     assert set(env) == {variable.name for variable in VARIABLES}
     assert from_environment(env) == Settings(
         policies=Path("/p"), state_dir=Path("/s"), secrets_dir=Path("/x"), access_log="off", log_level="debug",
         listen=Address(host="0.0.0.0", port=80), admin=Address(host="::1", port=9900), workers=4, server="uvicorn",
-        instance="gw-1", debug=True,
+        instance="gw-1", ledger_url="postgresql://tiergate@db/ledger", debug=True,
     )  # fmt: skip
 
 
@@ -114,6 +116,9 @@ def test_an_empty_variable_is_an_unset_one() -> None:
         ("TIERGATE_LISTEN", "::1:8080", "brackets"),
         ("TIERGATE_SERVER", "granain", "did you mean 'granian'"),
         ("TIERGATE_LOG_LEVEL", "warn", "did you mean 'warning'"),
+        ("TIERGATE_LEDGER_URL", "mysql://root@localhost/x", "sqlite:////path"),
+        ("TIERGATE_LEDGER_URL", "ledger.sqlite", "sqlite:////path"),
+        ("TIERGATE_LEDGER_URL", "sqlite:///", "sqlite:////path"),
     ],
 )
 def test_what_cannot_be_used_is_an_error_that_names_the_variable(variable: str, value: str, said: str) -> None:
@@ -137,3 +142,13 @@ def test_an_unknown_variable_is_warned_of_with_what_was_probably_meant() -> None
 
 def test_variables_that_policy_files_use_are_no_mistake() -> None:
     assert unknown_variables({"TIERGATE_MOCK_PORT": "1", "TIERGATE_OTHER": "1"}, {"TIERGATE_OTHER"}) == ()
+
+
+def test_a_ledgers_password_is_in_no_text_of_the_settings() -> None:
+    settings = from_environment({"TIERGATE_LEDGER_URL": "postgresql://tiergate:s3cret@db/ledger"})
+    assert settings.ledger_url == "postgresql://tiergate:s3cret@db/ledger"
+    assert "s3cret" not in repr(settings) + packed(settings)
+    assert unpacked(packed(settings), {"TIERGATE_LEDGER_URL": settings.ledger_url}) == settings
+    with pytest.raises(SettingsError) as error:
+        from_environment({"TIERGATE_LEDGER_URL": "postgres:/tiergate:s3cret@db/ledger"})
+    assert "s3cret" not in str(error.value)

@@ -83,7 +83,7 @@ class Toy:
         await send({"type": message["type"] + ".complete"})
 
 
-async def toy_compose(settings: Settings) -> Composed:
+async def toy_compose(settings: Settings, index: int) -> Composed:
     said = os.environ.get("TOY_START")
     if said == "environment":
         raise OSError("the toy store is locked")
@@ -100,6 +100,9 @@ async def toy_compose(settings: Settings) -> Composed:
     async def aclose() -> None:
         (settings.state_dir / "closed").write_text(str(os.getpid()))
 
+    async def settle() -> None:
+        (settings.state_dir / "settled").write_text(str(index))
+
     return Composed(
         app=Toy(source),
         source=source,
@@ -107,8 +110,9 @@ async def toy_compose(settings: Settings) -> Composed:
         access_log=AccessLog(settings.access_log or "-"),
         flush=lambda: None,
         last_used=lambda since_s: {"acme/k1": 1_700_000_000},
-        recorded=lambda: 3,
+        counted=lambda: {"gateway_outcomes_recorded": 3},
         aclose=aclose,
+        settle=settle,
     )
 
 

@@ -26,7 +26,7 @@ from gateway.clock import SystemClock
 from gateway.compose import ENGINES
 from gateway.credentials import Credentials
 from gateway.gate import Gate
-from gateway.ledger import MinuteCounters
+from gateway.ledger.minutes import Minutes
 from gateway.metrics import Metrics
 from gateway.policy_files import load
 from gateway.stores.memory import MemoryStore
@@ -126,7 +126,7 @@ class Stage:
     origin: Origin
     quick: Origin
     recorder: Recorder
-    counters: MinuteCounters
+    counters: Minutes
     metrics: Metrics
     log_file: Path
     _cases: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
@@ -314,7 +314,7 @@ async def staged(
         await store.start()
         listeners = frozenset((("127.0.0.1", port),))
         transports = Transports(lambda upstream: ENGINES[upstream.engine](upstream, listeners=listeners))
-        recorder, counters, metrics = Recorder(), MinuteCounters(), Metrics()
+        recorder, counters, metrics = Recorder(), Minutes(clock), Metrics()
         access_log = AccessLog(str(home / "access.log"))
         credentials = Credentials(clock=clock)
         app = create_app(

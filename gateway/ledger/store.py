@@ -1,0 +1,323 @@
+"""The shared store: counters of all replicas, and what an evaluation reads of them (spec D1, D3, D7).
+
+Receiving is idempotent and takes any order: a row gives way to a higher sequence alone, an interval to a later end.
+Every method blocks and raises ``StoreError``; one thread per instance. Nothing is judged here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from heapq import merge
+from itertools import groupby
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from gateway.ledger import days
+from gateway.ledger.cells import ELIGIBLE, LATENCY, Counters, Row, added, requests, unpacked
+from gateway.ledger.database import Database, StoreError
+from gateway.ledger.days import DAY_S, Entry
+from gateway.ledger.spool_file import LifeRow
+from gateway.ledger.tables import alive_interval, name, packed_day, slot_counter
+
+log = logging.getLogger("tiergate.ledger")
+
+AHEAD_S = 300
+"""A slot that begins further ahead of the receiver's clock than this is refused (D5)."""
+RETENTION_S = 403 * DAY_S
+"""Thirteen of the longest months: twelve of history and the open one (D7)."""
+_MANY = 500
+"""Values in one list of a query; SQLite has a limit."""
+
+
+class Store:
+    """``refused`` counts the requests of slots too far ahead."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._ids: dict[str, int] = {}
+        self.refused = 0
+
+    def open(self) -> None:
+        """Make or migrate the tables. Also after every failure. Raises ``StateError`` for those of a newer version."""
+        self._ids.clear()
+        self.database.migrate()
+
+    def close(self) -> None:
+        self.database.close()
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    def receive(self, cells: Sequence[Row], lives: Sequence[LifeRow], now_s: int) -> None:
+        """Take what a replica sends, all or nothing; ``now_s`` is the receiver's own time."""
+        timely = [row for row in cells if row.slot_s - now_s <= AHEAD_S]
+        lived = [life for life in lives if life.from_s - now_s <= AHEAD_S]
+        values = [value for row in timely if (value := _value(row)) is not None]
+        refused = sum(_requests(row) for row in cells if row.slot_s - now_s > AHEAD_S)
+        ids = self._numbered({*_names(timely), *(text for life in lived for text in life[:2])})
+        with self.database.writing() as connection:
+            if values:
+                connection.execute(
+                    _upsert(connection, slot_counter, "seq"), [_with_ids(value, ids, _NAMED) for value in values]
+                )
+            if lived:
+                connection.execute(
+                    _upsert(connection, alive_interval, "to_s"),
+                    [_with_ids(life._asdict(), ids, ("replica", "boot")) for life in lived],
+                )
+        if refused:
+            log.warning("%d requests of minutes more than %d s ahead were refused: a clock is wrong", refused, AHEAD_S)
+        self.refused += refused
+
+    def _numbered(self, texts: Collection[str]) -> Mapping[str, int]:
+        """The numbers of ``texts``, given out where there are none yet: in order, so that two writers never lock up."""
+        missing = sorted(text for text in texts if text not in self._ids)
+        if missing:
+            with self.database.writing() as connection:
+                connection.execute(
+                    _insert(connection, name).on_conflict_do_nothing(), [{"text": text} for text in missing]
+                )
+                found = _ids_of(connection, missing)
+            self._ids |= found  # once they are committed
+        return self._ids
+
+    def pack(self, before_s: int) -> int:
+        """Pack every UTC day that ends at ``before_s`` or earlier and has rows; how many tenant-days that were.
+
+        For days that are finalised. Safe at any time and to repeat: rows that come later are read beside the packed
+        ones, and the next call packs them in.
+        """
+        limit_s, count = before_s // DAY_S * DAY_S, 0
+        for tenant in self._tenant_ids(slot_counter):
+            while (day_s := self._first_day(tenant, limit_s)) is not None:
+                self._pack(tenant, day_s)
+                count += 1
+        return count
+
+    def _first_day(self, tenant: int, limit_s: int) -> int | None:
+        first = select(func.min(slot_counter.c.slot_s)).where(
+            slot_counter.c.tenant == tenant, slot_counter.c.slot_s < limit_s
+        )
+        with self.database.reading() as connection:
+            slot_s = connection.execute(first).scalar()
+        return None if slot_s is None else slot_s // DAY_S * DAY_S
+
+    def _pack(self, tenant: int, day_s: int) -> None:
+        """Rows leave and the packed day comes in one transaction; of two who pack, one waits."""
+        counter, packed = slot_counter.c, packed_day.c
+        with self.database.writing(alone=True) as connection:
+            rows = connection.execute(
+                delete(slot_counter)
+                .where(counter.tenant == tenant, *_during(counter.slot_s, day_s, day_s + DAY_S))
+                .returning(counter.tenant, *_ENTRY)
+            ).all()
+            known = connection.execute(
+                select(packed.cells).where(packed.tenant == tenant, packed.day_s == day_s)
+            ).scalar()
+            entries = [*(_entry(row)[1] for row in rows), *(days.unpacked(known, day_s) if known is not None else ())]
+            data = days.packed(days.newest(entries).values(), day_s)
+            put = _insert(connection, packed_day).values(tenant=tenant, day_s=day_s, cells=data)
+            connection.execute(
+                put.on_conflict_do_update(index_elements=["tenant", "day_s"], set_={"cells": put.excluded.cells})
+            )
+
+    def forget(self, before_s: int, now_s: int) -> None:
+        """Delete what ended before ``before_s``. Raises ``ValueError`` within the retention (D7)."""
+        if now_s - before_s < RETENTION_S:
+            raise ValueError(f"minutes are kept for {RETENTION_S // DAY_S} days")
+        limit_s = before_s // DAY_S * DAY_S
+        with self.database.writing(alone=True) as connection:
+            connection.execute(delete(slot_counter).where(slot_counter.c.slot_s < limit_s))
+            connection.execute(delete(packed_day).where(packed_day.c.day_s < limit_s))
+            connection.execute(delete(alive_interval).where(alive_interval.c.to_s < limit_s))
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    def cells(self, tenant: str, from_s: int, to_s: int) -> Iterator[tuple[int, str, Counters]]:
+        """``(slot, route group, counters)`` of the minutes that begin in ``[from_s, to_s)``, in order of time.
+
+        Added up over replicas and boots. One view of the store from the first to the last.
+        """
+        with self.database.reading() as connection:
+            texts: dict[int, str] = {}
+            numbers = _ids_of(connection, [tenant]).values()
+            with closing(_slots(connection, list(numbers), from_s, to_s)) as slots:
+                for slot_s, summed in slots:
+                    _learn(connection, texts, summed.keys())
+                    yield from sorted((slot_s, texts[number], counters) for number, counters in summed.items())
+
+    def platform(self, from_s: int, to_s: int) -> Iterator[tuple[int, str, Counters]]:
+        """The same, added up over all tenants, calls without a tenant included (T10, RULINGS 23)."""
+        numbers = self._tenant_ids(slot_counter, packed_day)
+        total: dict[tuple[int, int], Counters] = {}
+        texts: dict[int, str] = {}
+        with self.database.reading() as connection:
+            for at in range(0, len(numbers), _MANY):
+                with closing(_slots(connection, numbers[at : at + _MANY], from_s, to_s)) as slots:
+                    for slot_s, summed in slots:
+                        for group, counters in summed.items():
+                            _add(total, (slot_s, group), counters)
+            _learn(connection, texts, {group for _, group in total})
+        yield from sorted((slot_s, texts[group], counters) for (slot_s, group), counters in total.items())
+
+    def tenants(self) -> list[str]:
+        """Whoever has minutes in the store."""
+        texts: dict[int, str] = {}
+        numbers = self._tenant_ids(slot_counter, packed_day)
+        with self.database.reading() as connection:
+            _learn(connection, texts, numbers)
+        return sorted(texts.values())
+
+    def _tenant_ids(self, *where: Table) -> list[int]:
+        """One look-up per tenant in the primary key, where DISTINCT would read every row."""
+        found: set[int] = set()
+        with self.database.reading() as connection:
+            for table in where:
+                query = select(func.min(table.c.tenant)).where(table.c.tenant > bindparam("last"))
+                last = -1
+                while (tenant := connection.execute(query, {"last": last}).scalar()) is not None:
+                    found.add(tenant)
+                    last = tenant
+        return sorted(found)
+
+    def alive(self, from_s: int, to_s: int) -> dict[tuple[str, str], list[tuple[int, int]]]:
+        """When each boot of each replica lived, within ``[from_s, to_s)`` (D3)."""
+        interval, replica, boot = alive_interval.c, name.alias("replica"), name.alias("boot")
+        query = (
+            select(replica.c.text, boot.c.text, interval.from_s, interval.to_s)
+            .join_from(alive_interval, replica, interval.replica == replica.c.id)
+            .join(boot, interval.boot == boot.c.id)
+            .where(interval.to_s > from_s, interval.from_s < to_s)
+            .order_by(replica.c.text, boot.c.text, interval.from_s)
+        )
+        lives: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        with self.database.reading() as connection:
+            for replica_name, boot_name, start_s, end_s in connection.execute(query):
+                lives.setdefault((replica_name, boot_name), []).append((max(start_s, from_s), min(end_s, to_s)))
+        return lives
+
+
+_Key = TypeVar("_Key")
+_NAMED = ("tenant", "route_group", "replica", "boot")
+_ENTRY = tuple(slot_counter.c[column] for column in ("slot_s", "route_group", "replica", "boot", "seq", "counters"))
+
+
+def _names(rows: Iterable[Row]) -> Iterator[str]:
+    for row in rows:
+        yield from (row.tenant, row.group, row.replica, row.boot)
+
+
+def _value(row: Row) -> dict[str, Any] | None:
+    """What is inserted, names still as text; None, logged, for a row that was damaged on the disk."""
+    try:
+        counters = unpacked(row.counters)
+    except ValueError as error:
+        log.error("minute %d of tenant %r is damaged in the spool and lost: %s", row.slot_s, row.tenant, error)
+        return None
+    return {
+        "tenant": row.tenant, "slot_s": row.slot_s, "route_group": row.group, "replica": row.replica, "boot": row.boot,
+        "seq": row.seq, "good": counters[0], "bad": sum(counters[1:ELIGIBLE]),
+        "ignored": sum(counters[ELIGIBLE:LATENCY]), "counters": row.counters,
+    }  # fmt: skip
+
+
+def _requests(row: Row) -> int:
+    try:
+        return requests(unpacked(row.counters))
+    except ValueError:
+        return 0
+
+
+def _with_ids(value: dict[str, Any], ids: Mapping[str, int], named: Iterable[str]) -> dict[str, Any]:
+    return value | {column: ids[value[column]] for column in named}
+
+
+def _insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def _upsert(connection: Connection, table: Table, rank: str) -> sqlite.Insert | postgresql.Insert:
+    """Insert; a row that is there is replaced by one of a higher ``rank`` only."""
+    put = _insert(connection, table)
+    keys = [column.name for column in table.primary_key]
+    replaced = {column.name: put.excluded[column.name] for column in table.columns if column.name not in keys}
+    return put.on_conflict_do_update(index_elements=keys, set_=replaced, where=put.excluded[rank] > table.c[rank])
+
+
+def _ids_of(connection: Connection, texts: Sequence[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for at in range(0, len(texts), _MANY):
+        rows = connection.execute(select(name.c.text, name.c.id).where(name.c.text.in_(texts[at : at + _MANY])))
+        found |= {row.text: row.id for row in rows}
+    return found
+
+
+def _learn(connection: Connection, texts: dict[int, str], numbers: Collection[int]) -> None:
+    """Have the texts of ``numbers`` in ``texts``."""
+    missing = sorted(set(numbers) - texts.keys())
+    for at in range(0, len(missing), _MANY):
+        rows = connection.execute(select(name.c.id, name.c.text).where(name.c.id.in_(missing[at : at + _MANY])))
+        texts |= {row.id: row.text for row in rows}
+
+
+def _during(column: ColumnElement[int], from_s: int, to_s: int) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return column >= from_s, column < to_s
+
+
+def _entry(row: Sequence[Any]) -> tuple[int, Entry]:
+    tenant, slot_s, route_group, replica, boot, seq, counters = row
+    return tenant, Entry(slot_s, route_group, replica, boot, seq, unpacked(counters))
+
+
+def _slots(
+    connection: Connection, tenants: Sequence[int], from_s: int, to_s: int
+) -> Generator[tuple[int, dict[int, Counters]], None, None]:
+    """``(slot, counters by route group)`` of each tenant in turn, in order of time, of packed days and of rows."""
+    counter, packed = slot_counter.c, packed_day.c
+    kept = (
+        select(packed.tenant, packed.day_s, packed.cells)
+        .where(packed.tenant.in_(tenants), *_during(packed.day_s, from_s - DAY_S + 1, to_s))
+        .order_by(packed.tenant, packed.day_s)
+    )
+    rows = (
+        select(counter.tenant, *_ENTRY)
+        .where(counter.tenant.in_(tenants), *_during(counter.slot_s, from_s, to_s))
+        .order_by(counter.tenant, counter.slot_s)
+    )
+    with (
+        connection.execute(kept, execution_options={"yield_per": 50}) as packs,
+        connection.execute(rows, execution_options={"yield_per": 5_000}) as single,
+    ):
+        entries = merge(_of_days(packs, from_s, to_s), map(_entry, single), key=_tenant_and_slot)
+        for (_, slot_s), found in groupby(entries, key=_tenant_and_slot):
+            yield slot_s, _by_group(entry for _, entry in found)
+
+
+def _tenant_and_slot(each: tuple[int, Entry]) -> tuple[int, int]:
+    return each[0], each[1].slot_s
+
+
+def _of_days(packs: Iterable[Any], from_s: int, to_s: int) -> Iterator[tuple[int, Entry]]:
+    for tenant, day_s, data in packs:
+        for entry in sorted(days.unpacked(data, day_s)):
+            if from_s <= entry.slot_s < to_s:
+                yield tenant, entry
+
+
+def _by_group(entries: Iterable[Entry]) -> dict[int, Counters]:
+    """One slot's cells: the highest sequence of each key, replicas and boots added (D1)."""
+    summed: dict[int, Counters] = {}
+    for entry in days.newest(entries).values():
+        _add(summed, entry.route_group, entry.counters)
+    return summed
+
+
+def _add(total: dict[_Key, Counters], key: _Key, counters: Counters) -> None:
+    known = total.get(key)
+    total[key] = counters if known is None else added(known, counters)
+
+
+__all__ = ["AHEAD_S", "RETENTION_S", "Store", "StoreError"]
