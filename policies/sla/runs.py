@@ -7,13 +7,12 @@ traffic cost nothing. The timeline is continuous; periods and exclusions come la
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 
-from policies.sla.spans import Span, Spans, intersection, spans, union
+from policies.sla.spans import Span, Spans, intersection, of_blocks, union
 from policies.sla.terms import SlaTerms
-from policies.sla.traffic import Column, Traffic, bad_slots, errors_of, least_requests
+from policies.sla.traffic import Column, Traffic, bad_among, errors_of, least_requests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,20 +37,18 @@ class BadTime:
 def bad_time(traffic: Traffic, platform_bad: Iterable[int], dark: Spans, terms: SlaTerms, seen: Span) -> BadTime:
     """Bad time and downtime within ``seen``; ``platform_bad`` are the slots that idle ones inherit (T10)."""
     errors = errors_of(traffic, terms)
-    slots = bad_slots(traffic, terms, seen)
-    inherited = _of_slots((each for each in platform_bad if _is_idle(each, traffic.good, errors, terms)), terms)
+    slots = bad_among(errors, traffic.good, terms, seen)
+    idle = [each for each in platform_bad if _is_idle(each, traffic.good, errors, terms)]
+    inherited = of_blocks(idle, terms.slot_seconds)
     dark, inherited = intersection(dark, (seen,)), intersection(inherited, (seen,))
-    painted = intersection(union(_of_slots(slots, terms), inherited, dark), (seen,))
-    bad = _merged(_bridged(painted, traffic.good, errors, terms), terms.merge_gap_seconds)
+    painted = intersection(union(of_blocks(slots, terms.slot_seconds), inherited, dark), (seen,))
+    bridged = _bridged(painted, traffic.good, errors, terms)
+    bad = _closed(bridged, terms.merge_gap_seconds, lambda start, end: True)  # whatever is in the gap (T5)
     found = BadTime(bad=bad, downtime=(), slots=_lit(slots, dark, terms), dark=dark, inherited=inherited)
     downtime = tuple(
         each for each in bad if each[1] - each[0] >= terms.min_run_seconds and _proven(each, found, errors, terms)
     )
     return BadTime(bad=bad, downtime=downtime, slots=found.slots, dark=dark, inherited=inherited)
-
-
-def _of_slots(starts: Iterable[int], terms: SlaTerms) -> Spans:
-    return spans((start, start + terms.slot_seconds) for start in starts)
 
 
 def _is_idle(slot: int, good: Column, errors: Column, terms: SlaTerms) -> bool:
@@ -60,20 +57,27 @@ def _is_idle(slot: int, good: Column, errors: Column, terms: SlaTerms) -> bool:
 
 def _bridged(bad: Spans, good: Column, errors: Column, terms: SlaTerms) -> Spans:
     """Short idle stretches between bad ones are bad too: clients back off in an outage (T7)."""
-    slot = terms.slot_seconds
-    idle: list[Span] = []
-    for (_, start), (end, _) in pairwise(bad):
-        if end - start <= terms.max_bridge_seconds and all(
-            _is_idle(each, good, errors, terms) for each in range(start - start % slot, end, slot)
-        ):
-            idle.append((start, end))
-    return union(bad, tuple(idle))
+    slot, least = terms.slot_seconds, least_requests(terms)
+
+    def is_idle(start: int, end: int) -> bool:
+        touched = range(start - start % slot, end, slot)
+        return all(good.get(each, 0) + errors.get(each, 0) < least for each in touched)
+
+    return _closed(bad, terms.max_bridge_seconds, is_idle)
 
 
-def _merged(bad: Spans, gap_seconds: int) -> Spans:
-    """Gaps up to the knob's length are absorbed, whatever is in them (T5)."""
-    gaps = tuple((start, end) for (_, start), (end, _) in pairwise(bad) if end - start <= gap_seconds)
-    return union(bad, gaps)
+def _closed(bad: Spans, longest: int, closes: Callable[[int, int], bool]) -> Spans:
+    """Without the gaps of up to ``longest`` seconds for which ``closes`` holds."""
+    if longest == 0 or not bad:
+        return bad
+    made: list[Span] = []
+    begun, ended = bad[0]
+    for start, end in bad[1:]:
+        if start - ended > longest or not closes(ended, start):
+            made.append((begun, ended))
+            begun = start
+        ended = end
+    return (*made, (begun, ended))
 
 
 def _lit(slots: tuple[int, ...], dark: Spans, terms: SlaTerms) -> tuple[int, ...]:

@@ -6,14 +6,18 @@ tuples, overlaps count once, and windows that touch leave no gap.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import chain
+from operator import itemgetter
 
 Span = tuple[int, int]
 Spans = tuple[Span, ...]
 
 ALWAYS: Spans = ((-(2**62), 2**62),)
 """All of time, for a contract without an end."""
+
+_start, _end = itemgetter(0), itemgetter(1)
 
 
 def spans(pairs: Iterable[Span]) -> Spans:
@@ -34,17 +38,38 @@ def union(*sets: Spans) -> Spans:
     return filled[0] if len(filled) == 1 else spans(chain.from_iterable(filled))
 
 
-def intersection(one: Spans, other: Spans) -> Spans:
+def of_blocks(starts: Sequence[int], seconds: int) -> Spans:
+    """Blocks of equal length, at ascending starts that do not overlap."""
+    if not starts:
+        return ()
     made: list[Span] = []
-    at = 0
-    for start, end in one:
-        while at < len(other) and other[at][1] <= start:
-            at += 1
-        ahead = at
-        while ahead < len(other) and other[ahead][0] < end:
-            made.append((max(start, other[ahead][0]), min(end, other[ahead][1])))
-            ahead += 1
-    return tuple(made)
+    begun = end = starts[0]
+    for start in starts:
+        if start != end:
+            made.append((begun, end))
+            begun = start
+        end = start + seconds
+    return (*made, (begun, end))
+
+
+def intersection(one: Spans, other: Spans) -> Spans:
+    if len(one) > len(other):
+        one, other = other, one
+    return tuple(chain.from_iterable(_clipped(other, each) for each in one))
+
+
+def _clipped(one: Spans, to: Span) -> Spans:
+    """Its part within a single interval: found by bisection, so that a short one costs little in a long set."""
+    first = bisect_right(one, to[0], key=_end)
+    last = bisect_left(one, to[1], key=_start)
+    if first >= last:
+        return ()
+    if one[first][0] >= to[0] and one[last - 1][1] <= to[1]:
+        return one[first:last]
+    inner = list(one[first:last])
+    inner[0] = (max(inner[0][0], to[0]), inner[0][1])
+    inner[-1] = (inner[-1][0], min(inner[-1][1], to[1]))
+    return tuple(inner)
 
 
 def difference(one: Spans, other: Spans) -> Spans:

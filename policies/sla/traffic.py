@@ -6,6 +6,7 @@ by walking the failures of the counted causes alone.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -54,19 +55,19 @@ def bad_slots(traffic: Traffic, terms: SlaTerms, seen: Span) -> tuple[int, ...]:
 
     In integers, with eligible = good + errors: ``errors * (100 d - n) >= n * good`` for a threshold of n/d percent.
     """
-    errors, good = errors_of(traffic, terms), traffic.good.get
-    threshold = Fraction(terms.threshold_percent)
+    return bad_among(errors_of(traffic, terms), traffic.good, terms, seen)
+
+
+def bad_among(errors: Column, served: Column, terms: SlaTerms, seen: Span) -> tuple[int, ...]:
+    """The same where ``errors`` are summed already; ``served`` are the good requests."""
+    good, threshold = served.get, Fraction(terms.threshold_percent)
     n, least = threshold.numerator, least_requests(terms)
     share = 100 * threshold.denominator - n
-    after, before = seen[0] - terms.slot_seconds, seen[1]
-    return tuple(
-        sorted(
-            slot
-            for slot, count in errors.items()
-            if count and count * share >= n * (served := good(slot, 0)) and served + count >= least
-            and after < slot < before
-        )
-    )  # fmt: skip
+    bad = [slot for slot, count in errors.items() if count * share >= n * good(slot, 0) and count]
+    if least > 1:
+        bad = [slot for slot in bad if errors[slot] + good(slot, 0) >= least]
+    bad.sort()
+    return tuple(bad[bisect_right(bad, seen[0] - terms.slot_seconds) : bisect_left(bad, seen[1])])
 
 
 def least_requests(terms: SlaTerms) -> int:
