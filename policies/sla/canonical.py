@@ -28,6 +28,8 @@ def digest(value: object) -> str:
 
 
 def _plain(value: object) -> object:
+    if type(value) is int and -LARGEST_INTEGER <= value <= LARGEST_INTEGER:  # a month has millions of these
+        return value
     match value:
         case None | bool():
             return value
@@ -48,7 +50,8 @@ def _plain(value: object) -> object:
 
 def _ordered(value: Mapping[object, object]) -> dict[str, object]:
     keys = [_sound(key) for key in value]
-    return {key: _plain(value[key]) for key in sorted(keys, key=lambda key: key.encode("utf-16-be"))}
+    ordered = sorted(keys) if all(map(str.isascii, keys)) else sorted(keys, key=lambda key: key.encode("utf-16-be"))
+    return {key: _plain(value[key]) for key in ordered}
 
 
 def _sound(text: object) -> str:
