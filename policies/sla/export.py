@@ -158,10 +158,10 @@ def _check_totals(value: object) -> None:
                 raise ValueError(f"totals of {shown(day)} are no whole numbers")
 
 
-def parsed(number: int, line: str) -> Value:
-    """One line as an object."""
-    if len(line) > LONGEST_LINE:
-        raise Unreadable(number, f"it is longer than {LONGEST_LINE} characters")
+def parsed(number: int, line: str, *, most: int = LONGEST_LINE) -> Value:
+    """One line as an object. Raises ``Unreadable``."""
+    if len(line) > most:
+        raise Unreadable(number, f"it is longer than {most} characters")
     if not line.endswith("\n"):
         raise Unreadable(number, "it is cut off: it has no line feed")
     try:
