@@ -316,6 +316,45 @@ def verify_export(
     raise typer.Exit(answer.exit_code)
 
 
+class ReportFormat(StrEnum):
+    json = "json"
+    html = "html"
+    csv = "csv"
+
+
+@sla_app.command(
+    "report", epilog="Example: tiergate sla report acme-2026-04.jsonl --format html --out acme-2026-04.html"
+)
+def report(
+    exports: Annotated[
+        list[Path], typer.Argument(metavar="EXPORT...", help="A month's evidence; three for a quarter.")
+    ],
+    format: Annotated[ReportFormat, typer.Option("--format", help="json is canonical, the others derive from it.")],
+    out: Annotated[Path | None, typer.Option(help="Write to this file; default: standard output.")] = None,
+) -> None:
+    """Print the monthly record of an export, or the quarterly report of three, to hand to a customer.
+
+    An export that does not hold together gives none: exit 1, and the reason. The page needs nothing but itself.
+    """
+    from gateway import sla_command, sla_report
+
+    try:
+        record = sla_command.report_record(exports, _counting("reading"))
+        data = {"json": sla_report.as_json, "html": sla_report.as_html, "csv": sla_report.as_csv}[format.value](record)
+        if out is None:
+            sys.stdout.buffer.write(data)
+        else:
+            out.write_bytes(data)
+    except sla_command.NotUsable as error:
+        raise UsageError(str(error)) from error
+    except sla_command.NotSound as error:
+        _fail(str(error), EXIT_FINDING)
+    except sla_command.NotReadable as error:
+        _fail(str(error), EXIT_ENVIRONMENT)
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}", EXIT_ENVIRONMENT)
+
+
 def _counting(doing: str) -> Callable[[Iterator[str]], Iterator[str]]:
     """Says on a terminal how far a long file has been read."""
     import time

@@ -40,6 +40,10 @@ class NotUsable(Exception):
     """Files that do not belong together."""
 
 
+class NotSound(Exception):
+    """An export that does not hold together."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """What ``verify`` found. ``compared`` says whether a record was given."""
@@ -89,7 +93,8 @@ def export_of(path: Path, progress: Progress = iter) -> Export:
 
 
 def report_record(exports: list[Path], progress: Progress = iter) -> Record:
-    """The record of one export, or the quarter of three. Raises ``NotReadable``, ``NotUsable`` and ``OSError``.
+    """The record of one export, or the quarter of three. Raises ``NotReadable``, ``NotUsable``, ``NotSound`` and
+    ``OSError``.
 
     An export that does not hold together gives no report: whoever prints it would vouch for it.
     """
@@ -105,7 +110,7 @@ def report_record(exports: list[Path], progress: Progress = iter) -> Record:
 def _sound_record(path: Path, progress: Progress) -> Record:
     verified = verification(export_of(path, progress))
     if verified.record is None or verified.findings:
-        raise NotUsable(f"{path}: {verified.findings[0].said}; tiergate sla verify {path} says more")
+        raise NotSound(f"{path}: {verified.findings[0].said}; tiergate sla verify {path} says more")
     return verified.record
 
 
