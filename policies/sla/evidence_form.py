@@ -72,9 +72,10 @@ def header_value(basis: Basis, seals: Iterable[str]) -> Value:
     return {**value, "input_sha256": digest(value)}
 
 
-def input_sha256(basis: Basis) -> str:
-    """The hash of all that the figure is computed from."""
-    hashed: str = header_value(basis, (line[SEAL] for line in lines_of(basis)))["input_sha256"]
+def input_sha256(basis: Basis, seals: Iterable[str] | None = None) -> str:
+    """The hash of all that the figure is computed from; ``seals`` are the digests of its lines where they are known."""
+    known = (line[SEAL] for line in lines_of(basis)) if seals is None else seals
+    hashed: str = header_value(basis, known)["input_sha256"]
     return hashed
 
 

@@ -7,7 +7,7 @@ and CSV derive from it alone; quarters are ``quarter``, differences of revisions
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
@@ -36,8 +36,11 @@ SHARE_DECIMALS: Final = 4
 """Of shares that are shown; like uptime they are cut and never rounded."""
 
 
-def monthly(basis: Basis) -> Record:
-    """The record. Raises ``ValueError`` for a log of acts that makes no sense."""
+def monthly(basis: Basis, seals: Iterable[str] | None = None) -> Record:
+    """The record. Raises ``ValueError`` for a log of acts that makes no sense.
+
+    ``seals`` are the digests of the evidence's lines in their order, for who has computed them already.
+    """
     found, counts, head = figure(basis), counted(basis), basis.head
     latency = _latency(counts, head)
     return {
@@ -47,7 +50,7 @@ def monthly(basis: Basis) -> Record:
         "period": _period(head),
         "revision": head.revision,
         "provisional": head.is_provisional,
-        "input_sha256": input_sha256(basis),
+        "input_sha256": input_sha256(basis, seals),
         "figure": _figure(found, head),
         "windows": [_window(each, found.exclusions) for each in found.windows],
         "incidents": _incidents(found.windows),

@@ -7,7 +7,7 @@ cannot be read at all is ``export``'s to refuse.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +19,9 @@ from policies.sla.export import Export, Place, key_of
 from policies.sla.instants import written, written_us
 from policies.sla.record import Record, monthly
 from policies.sla.revision import diff
+
+Missing = Mapping[tuple[str, str], dict[str, int]]
+"""By scope and day, what the header has more than the rows, counter by counter; agreeing days are absent."""
 
 What = Literal["row", "counter", "act", "line", "log", "header", "call", "record"]
 
@@ -52,9 +55,12 @@ class Verification:
 
 def verification(export: Export, given: Record | None = None) -> Verification:
     """The record computed again; ``given`` is the one to be held against it."""
-    findings = [*_altered(export), *_totals(export), *_header(export), *_log(export.basis), *_calls(export.basis)]
+    places = [export.places[key_of(part)] for part in parts_of(export.basis)]
+    missing = _missing(export)
+    findings = [*_altered(export, missing), *_totals(export, missing), *_header(export, places), *_log(export.basis)]
+    findings += _calls(export.basis)
     try:
-        record = monthly(export.basis)
+        record = monthly(export.basis, (place.found for place in places))
     except ValueError as error:
         findings.append(_finding("log", None, "acts", "a log of acts", str(error), f"the acts make no sense: {error}"))
         return Verification(record=None, findings=tuple(findings))
@@ -85,9 +91,8 @@ def named(part: Part) -> str:
 # --- rows and their counters --------------------------------------------------------------------------------------
 
 
-def _altered(export: Export) -> Iterator[Finding]:
+def _altered(export: Export, missing: Missing) -> Iterator[Finding]:
     """Each line that is not as it was sealed, a row with the counters of its day that no longer add up."""
-    missing = _missing(export)
     alone = Counter(_day(each.part) for each in export.altered if isinstance(each.part, Row))
     for place in export.altered:
         said = f"{named(place.part)} are not what was sealed" if isinstance(place.part, Row) else ""
@@ -108,21 +113,19 @@ def _which(row: Row, missing: Mapping[str, int]) -> str:
     return f": {', '.join(parts)}" if parts else ": its counters add up as they did, so it is the minute or the group"
 
 
-def _totals(export: Export) -> Iterator[Finding]:
+def _totals(export: Export, missing: Missing) -> Iterator[Finding]:
     """Days whose counters do not add up although no row of theirs shows it: row and digest were both altered."""
     explained = {_day(each.part) for each in export.altered if isinstance(each.part, Row)}
-    found = totals(export.basis.rows)
-    for (scope, day), missing in _missing(export).items():
+    for (scope, day), counters in missing.items():
         if (scope, day) in explained:
             continue
-        for name, by in missing.items():
-            now = found.get(scope, {}).get(day, {}).get(name, 0)
+        for name, by in counters.items():
+            now = export.header["totals"].get(scope, {}).get(day, {}).get(name, 0) - by
             said = f"{name} of the {scope} on {day} adds up to {now}; the header says {now + by}"
             yield _finding("counter", None, f"{scope}.{day}.{name}", now + by, now, said)
 
 
-def _missing(export: Export) -> Mapping[tuple[str, str], dict[str, int]]:
-    """By scope and day, what the header has more than the rows, counter by counter; agreeing days are absent."""
+def _missing(export: Export) -> Missing:
     told, found = export.header["totals"], totals(export.basis.rows)
     made: dict[tuple[str, str], dict[str, int]] = {}
     for scope in ("tenant", "platform"):
@@ -140,10 +143,10 @@ def _day(part: Any) -> tuple[str, str]:
 # --- the rest -----------------------------------------------------------------------------------------------------
 
 
-def _header(export: Export) -> Iterator[Finding]:
+def _header(export: Export, places: Iterable[Place]) -> Iterator[Finding]:
     """The digest of all lines as they are sealed, and the header's own."""
     header = export.header
-    seals = rows_sha256(_place(export, part).claimed for part in parts_of(export.basis))
+    seals = rows_sha256(place.claimed for place in places)
     if seals != header["rows_sha256"]:
         said = "the lines are not those that were exported: at least one was sealed anew, added or left out"
         yield _finding("header", 1, "rows_sha256", header["rows_sha256"], seals, said)
@@ -151,10 +154,6 @@ def _header(export: Export) -> Iterator[Finding]:
     if own != header["input_sha256"]:
         said = "the header (terms, period, contract, totals) is not what was exported"
         yield _finding("header", 1, "input_sha256", header["input_sha256"], own, said)
-
-
-def _place(export: Export, part: Part) -> Place:
-    return export.places[key_of(part)]
 
 
 def _log(basis: Basis) -> Iterator[Finding]:
