@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from policies.announcement import noted
 from policies.fields import tightest
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def outcome_word(exchange: Exchange, outcome: Outcome) -> str:
         return "aborted"
     if outcome.status >= 500 or outcome.truncated_by is not None:
         return "error"
-    if outcome.source is not None:
+    said = exchange.announcement
+    if outcome.source is not None or (said is not None and said.throttled):
         return "limited"
     return "allowed" if outcome.reason is None else "refused"
 
@@ -82,6 +84,8 @@ def record_of(exchange: Exchange, outcome: Outcome, second: str) -> dict[str, An
     }
     if exchange.decision is not None:
         _add_tightest(line, exchange.decision)
+    if exchange.announcement is not None and exchange.announcement.throttled:
+        line |= noted(exchange.announcement)
     if outcome.reason is not None or outcome.truncated_by is not None:
         line["phase"] = outcome.phase
         line["truncated_by"] = outcome.truncated_by
@@ -90,7 +94,7 @@ def record_of(exchange: Exchange, outcome: Outcome, second: str) -> dict[str, An
 
 
 def _add_tightest(line: dict[str, Any], decision: Decision) -> None:
-    """``limit`` and ``remaining`` of the limit that the triple describes as well."""
+    """``limit`` and ``remaining`` of the limit of ours with the lowest share left."""
     index = tightest(decision)
     if index is not None:
         line["limit"] = decision.demand.charges[index].limit.name

@@ -42,6 +42,11 @@ class Output(StrEnum):
     github = "github"
 
 
+class Shape(StrEnum):
+    text = "text"
+    json = "json"
+
+
 PoliciesOption = Annotated[Path | None, typer.Option("--policies", help="Policy directory. [TIERGATE_POLICIES]")]
 StateOption = Annotated[Path | None, typer.Option("--state-dir", help="State directory. [TIERGATE_STATE_DIR]")]
 OutputOption = Annotated[Output, typer.Option("--output", help="How findings are written.")]
@@ -145,37 +150,54 @@ def schema() -> None:
     raise typer.Exit(run_schema(sys.stdout))
 
 
-@app.command(epilog="Example: tiergate throttle --status 429 --header 'retry-after: 30' --body answer.json")
+@app.command(
+    epilog="Example: tiergate throttle --host api.example.com --status 429 --header 'retry-after: 30' --body a.json"
+)
 def throttle(
     provider: Annotated[str | None, typer.Option(help="A built-in profile, see --list; default: generic.")] = None,
-    host: Annotated[str | None, typer.Option(help="Instead: the upstream's host, which chooses the profile.")] = None,
-    profile: Annotated[Path | None, typer.Option(help="Instead: a file with a profile, as in a policy file.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Instead: the upstream's host or URL; it chooses the profile.")
+    ] = None,
+    profile: Annotated[
+        Path | None, typer.Option(help="Instead: a file that holds what stands under `profile:` in a policy file.")
+    ] = None,
     status: Annotated[int | None, typer.Option(min=200, max=599, help="Status of the upstream's answer.")] = None,
     header: Annotated[list[str] | None, typer.Option(help="A field of it, 'name: value'; may be repeated.")] = None,
-    body: Annotated[Path | None, typer.Option(help="A file with its body; - for standard input.")] = None,
+    body: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file with its body, - for standard input; JSON, XML or text by its looks, without a content-type."
+        ),
+    ] = None,
     now: Annotated[
         str | None, typer.Option(help="The gateway's clock: Unix seconds or RFC 3339; default: now.")
     ] = None,
     native: Annotated[bool, typer.Option("--native", help="As under throttled_body: native.")] = False,
     keep_status: Annotated[bool, typer.Option("--keep-status", help="As under map_status: false.")] = False,
-    list_: Annotated[bool, typer.Option("--list", help="List the built-in profiles with their hosts.")] = False,
-    output: OutputOption = Output.text,
+    list_: Annotated[bool, typer.Option("--list", help="List the built-in profiles, grades and hosts.")] = False,
+    output: Annotated[Shape, typer.Option("--output", help="For people or for programs.")] = Shape.text,
 ) -> None:
     """What the gateway makes of an upstream's answer: is it a throttle, by which rule, and what does the caller get."""
-    from gateway import throttle_command
+    from gateway import throttle_report
+    from gateway.profiles import built_in
+    from gateway.throttle_command import Unusable, chosen, question
+    from gateway.throttle_trial import judge
 
+    as_json = output is Shape.json
     if list_:
-        typer.echo(throttle_command.listing(output is Output.json), nl=False)
+        listed = throttle_report.profiles_json if as_json else throttle_report.profiles_text
+        typer.echo(listed(sorted(built_in().by_name.values(), key=lambda each: each.name)), nl=False)
         return
     try:
-        answer = throttle_command.answer(status, header or [], body, now)
-        chosen = throttle_command.chosen(provider, host, profile)
-        text = throttle_command.run(chosen, answer, native, keep_status, output is Output.json)
-    except throttle_command.Unusable as error:
+        asked = question(
+            chosen(provider, host, profile), status=status, headers=header or [], body=body, now=now, native=native,
+            keep_status=keep_status,
+        )  # fmt: skip
+    except Unusable as error:
         raise UsageError(str(error)) from error
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}", EXIT_ENVIRONMENT)
-    typer.echo(text, nl=False)
+    typer.echo((throttle_report.as_json if as_json else throttle_report.as_text)(judge(asked)), nl=False)
 
 
 @keys_app.command(epilog="Example: tiergate keys mint acme")
@@ -382,7 +404,7 @@ def upstream(
 
     It does what the path says: /any/slow=2s, /stream=20x100ms, /sse, /large=10MB, /status=503, /reset=head, /garbage;
     /throttle=DIALECT refuses as a provider does, /throttle=DIALECT/wait=2s/times=3 three times, asking for two seconds,
-    and then serves; any other path answers what arrived, as JSON.
+    and then serves (a dialect that is not there lists those that are); any other path answers what arrived, as JSON.
     """
     from gateway.mock_upstream import run_mock_upstream
 

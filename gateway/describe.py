@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from policies.model import PolicySet
+from policies.throttling import Source
 
 REDACTED = "***"
 MOST_SHOWN = 1_000
@@ -68,6 +69,8 @@ def describe(policy: PolicySet, substituted: frozenset[str] = frozenset()) -> di
 
 
 def _plain(value: Any, hidden: Hidden) -> Any:
+    if isinstance(value, Source):  # its ``headers`` are names alone, without anything to hide
+        return {part.name: _plain(getattr(value, part.name), hidden) for part in fields(value)}
     if is_dataclass(value):
         return {part.name: _member(part.name, getattr(value, part.name), hidden) for part in fields(value)}
     if isinstance(value, Mapping):

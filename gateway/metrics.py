@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
+    from policies.announcement import Announcement
     from policies.exchange import Exchange, Outcome
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -44,7 +45,12 @@ HISTOGRAMS: Mapping[str, tuple[str, tuple[str, ...], tuple[float, ...]]] = {
 COUNTERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "gateway_ratelimit_decisions": ("Admission decisions.", ("decision", "route")),
     "gateway_upstream_errors": ("Calls that failed at or on the way to the upstream.", ("upstream", "error")),
-    "gateway_upstream_throttled": ("Calls that the upstream throttled.", ("upstream",)),
+    "gateway_upstream_throttled": ("Calls that the upstream throttled.", ("upstream", "kind")),
+    "gateway_throttle_remembered": ("Those of them that were not sent, because it had said so before.", ("upstream",)),
+    "gateway_throttle_uninspected": (
+        "Answers whose body may have said so, but was too large, too slow or not to be decoded.",
+        ("upstream",),
+    ),
     "gateway_auth_failures": ("Calls without a valid credential.", ("error",)),
     "gateway_policy_reloads": ("Looks at the policy directory, by what became of them.", ("outcome",)),
     "gateway_outcomes_recorded": ("Requests whose outcome was recorded for the SLA.", ()),
@@ -122,10 +128,12 @@ class Metrics:
             counters[counted] = counters.get(counted, 0) + 1
             if decision.shadow_refused:
                 self.count("gateway_ratelimit_decisions", "shadow_limited", route or "")
-        if outcome.source == "upstream" and outcome.status == 429:
-            self.count("gateway_upstream_throttled", outcome.upstream or "")
+        if exchange.announcement is not None and exchange.announcement.throttled:
+            self._throttled(exchange.announcement, outcome.upstream or "")
         elif outcome.reason is not None:
             self._failed(outcome.reason, outcome.upstream or "")
+        if exchange.throttle_uninspected:
+            self.count("gateway_throttle_uninspected", outcome.upstream or "")
 
     def count(self, name: str, first: str = "", second: str = "", by: int = 1) -> None:
         """Add to a counter of ``COUNTERS``; the labels stand in the table's order."""
@@ -139,6 +147,11 @@ class Metrics:
             spread = self._clients[key] = _Spread(len(_SECONDS_US) + 1)
         spread.counts[bisect_left(_SECONDS_US, elapsed)] += 1
         spread.sum_us += elapsed
+
+    def _throttled(self, said: Announcement, upstream: str) -> None:
+        self.count("gateway_upstream_throttled", upstream, said.kind)
+        if said.remembered:
+            self.count("gateway_throttle_remembered", upstream)
 
     def _failed(self, reason: str, upstream: str) -> None:
         if reason.startswith(WAY_OUT):

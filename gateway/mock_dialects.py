@@ -22,7 +22,6 @@ import yaml
 
 DEFAULT_WAIT_S = 60
 _PLACE = re.compile(r"\{(\w+)\}")
-NO_SUCH = {"status": 404, "headers": [["content-type", "application/json"]], "body": {"error": "no such dialect"}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,15 +43,20 @@ def dialects() -> Mapping[str, Mapping[str, Any]]:
 
 def throttled(name: str, *, now_s: float, wait_s: float | None = None) -> Answer:
     """The refusal of a dialect, asking for ``wait_s`` instead of what the sample says."""
-    sample = dialects().get(name, NO_SUCH)
+    sample = dialects().get(name) or _no_such()
     wait = sample.get("wait", DEFAULT_WAIT_S) if wait_s is None else wait_s
     return _filled(sample, values(wait, now_s))
 
 
 def afterwards(name: str, *, now_s: float) -> Answer | None:
     """What the provider answers to a call that it accepts; None where the sample does not say."""
-    sample = dialects().get(name, NO_SUCH).get("then")
+    sample = dialects().get(name, {}).get("then")
     return None if sample is None else _filled({"status": 200, **sample}, values(0, now_s))
+
+
+def _no_such() -> Mapping[str, Any]:
+    body = {"error": "no such dialect", "dialects": sorted(dialects())}
+    return {"status": 404, "headers": [["content-type", "application/json"]], "body": body}
 
 
 def values(wait_s: float, now_s: float) -> Mapping[str, int | str]:

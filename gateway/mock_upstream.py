@@ -42,7 +42,10 @@ ACCEPTING_TURNS = 8
 
 @dataclass(slots=True)
 class Received:
-    """One request as it came. ``headers`` in order, names lower case; ``complete`` once the whole body is here."""
+    """One request as it came. ``headers`` in order, names lower case; ``complete`` once the whole body is here.
+
+    ``at`` is when its head was here, in seconds of steady time.
+    """
 
     method: str
     target: str
@@ -50,6 +53,7 @@ class Received:
     body: bytearray = field(default_factory=bytearray)
     complete: bool = False
     connection: int = 0
+    at: float = field(default_factory=time.monotonic)
 
     def values(self, name: str) -> list[str]:
         return [value for key, value in self.headers if key == name]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
+from policies.announcement import noted
 from policies.exchange import Exchange
 from policies.ports import Clock
 
@@ -178,10 +179,10 @@ class OtelSpans:
         return (exchange.started_wall_us + steady_us - exchange.started_us) * 1000
 
 
-def server_attributes(exchange: Exchange) -> dict[str, str | int]:
+def server_attributes(exchange: Exchange) -> dict[str, str | int | bool]:
     """Stable HTTP semantic conventions, then ours (spec conventions.md section 2); absent facts are left out."""
     status = exchange.status or 500
-    facts: dict[str, str | int | None] = {
+    facts: dict[str, str | int | bool | None] = {
         "http.request.method": exchange.method,
         "url.path": exchange.path,
         "url.scheme": "http",
@@ -196,6 +197,7 @@ def server_attributes(exchange: Exchange) -> dict[str, str | int]:
         "gateway.error": exchange.error_code,
         "gateway.request.id": exchange.request_id,
         **_ratelimit(exchange),
+        **_throttle(exchange),
     }
     return {name: value for name, value in facts.items() if value is not None}
 
@@ -210,6 +212,14 @@ def _ratelimit(exchange: Exchange) -> dict[str, str | int | None]:
         "gateway.ratelimit.policy": ",".join(decision.refused_by or decision.shadow_refused) or None,
         "gateway.ratelimit.source": exchange.source,
     }
+
+
+def _throttle(exchange: Exchange) -> dict[str, str | int | bool | None]:
+    """The facts of an upstream's throttle that the access log has."""
+    said = exchange.announcement
+    if said is None or not said.throttled:
+        return {}
+    return {f"gateway.throttle.{name}": fact for name, fact in noted(said).items()}
 
 
 def client_attributes(exchange: Exchange) -> dict[str, str | int]:

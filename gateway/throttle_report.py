@@ -1,113 +1,40 @@
-"""What ``tiergate throttle`` prints: what an upstream's answer is taken for, by which rule, and what the caller gets.
+"""What ``tiergate throttle`` prints: a ``Verdict`` and the list of profiles, for people and for programs.
 
-The reading is ``upstreams.throttle``'s, the answer the whole gateway's (``gateway.rehearsal``); here they are shown.
+Nothing is worked out here; ``gateway.throttle_trial`` does that.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
+import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
-import yaml
-
-from gateway.rehearsal import CallerGets, FixedClock, GivenAnswer, rehearse
-from policies.document import SourceFile, compose
-from policies.format.findings import render_text
+from gateway.throttle_trial import Verdict
+from policies.announcement import SHORT_WINDOW_S
 from policies.format.json_paths import shown
-from policies.format.profiles import parse_profile
-from policies.model import PolicySet
-from policies.throttling import Catalogue, Condition, Profile, Rule, Source, Throttle, UpstreamLimit
-from upstreams.throttle import normalise
-from upstreams.transport import Headers
+from policies.throttling import Condition, Profile, Reading, Rule, Source, Throttle, UpstreamLimit
 
 JSON_SCHEMA_VERSION = 1
-HOST = "upstream.example.com"
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What a terminal might obey."""
 
 
-class BadProfile(Exception):
-    """A profile that cannot be read; the message has every complaint with its position."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """An answer of an upstream, and how it is to be taken. ``now_us`` is the gateway's clock, Unix microseconds."""
-
-    profile: Profile
-    status: int
-    headers: Headers
-    body: bytes
-    now_us: int
-    method: str = "GET"
-    throttled_body: str = "normalised"
-    map_status: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """``throttle`` is what was read, ``gets`` what the caller would get."""
-
-    question: Question
-    throttle: Throttle
-    gets: CallerGets
-
-
-def report(question: Question) -> Report:
-    """The whole of it, worked out by the gateway's own code."""
-    throttle = normalise(question.status, question.headers, question.body or None, question.profile, question.now_us)
-    answer = GivenAnswer(question.status, [*question.headers], question.body)
-    clock = FixedClock(question.now_us)
-    gets = asyncio.run(rehearse(_policy(question), answer, clock=clock, method=question.method))
-    return Report(question=question, throttle=throttle, gets=gets)
-
-
-def profile_from(name: str, file: str, data: bytes) -> Profile:
-    """A profile that is not built in. Raises ``BadProfile``."""
-    made, findings = parse_profile(name, file, data)
-    if made is None or findings:
-        raise BadProfile(render_text(findings, {file: data.decode("utf-8", "replace")}).rstrip())
-    return made
-
-
-def _policy(question: Question) -> PolicySet:
-    """A policy of one route without limits, so that every field is the upstream's doing."""
-    name = question.profile.name
-    upstream = {
-        "url": f"https://{HOST}",
-        "throttling": name,
-        "throttled_body": question.throttled_body,
-        "map_status": question.map_status,
-    }
-    sections = {
-        "auth": {"anonymous": {"tier": "anyone"}},
-        "tiers": {"anyone": {"limits": {}}},
-        "upstreams": {name: upstream},
-        "routes": {"all": {"match": {"path": "/{rest:path}"}, "upstream": name}},
-    }
-    file = SourceFile(name="rehearsal.yaml", data=yaml.safe_dump(sections).encode())
-    composed = compose([file], profiles=Catalogue([question.profile]))
-    if composed.policy is None:
-        raise ValueError(render_text(composed.findings, composed.sources))
-    return composed.policy
-
-
-# --- shown ------------------------------------------------------------------------------------------------------
-
-
-def as_text(found: Report) -> str:
+def as_text(found: Verdict) -> str:
     """For people: the conclusion, what it rests on, and the answer."""
     throttle, gets = found.throttle, found.gets
     lines = [_conclusion(found), "", "limits that the answer reports:"]
-    lines += [_limit(each, each is throttle.selected) for each in throttle.members] or ["  none"]
-    lines += ["", f"wait: {_wait(throttle)}", "", "the caller gets:", f"  {gets.status}"]
+    if found.unread:
+        lines.insert(1, f"the body was not looked at: {found.unread}")
+    lines += [_limit(each, throttle) for each in throttle.members] or ["  none"]
+    lines += ["", f"wait: {_wait(found)}", "", "the caller gets:", f"  {gets.status}"]
     lines += [f"  {name.decode('latin-1')}: {value.decode('latin-1')}" for name, value in gets.headers]
-    body = gets.body.decode("utf-8", "replace")
+    body = _UNPRINTABLE.sub("\ufffd", gets.body.decode("utf-8", "replace"))
     return "\n".join([*lines, "", *(f"  {line}" for line in body.splitlines())]).rstrip() + "\n"
 
 
-def as_json(found: Report) -> str:
+def as_json(found: Verdict) -> str:
     """For programs; the shape has a version."""
     throttle, gets = found.throttle, found.gets
     shape: dict[str, Any] = {
@@ -115,6 +42,7 @@ def as_json(found: Report) -> str:
         "profile": found.question.profile.name,
         "throttle": asdict(throttle),
         "decided_by": _decided_by(found),
+        "body_not_looked_at": found.unread or None,
         "answer": {
             "status": gets.status,
             "headers": [[name.decode("latin-1"), value.decode("latin-1")] for name, value in gets.headers],
@@ -124,7 +52,7 @@ def as_json(found: Report) -> str:
     return json.dumps(shape, indent=2) + "\n"
 
 
-def _conclusion(found: Report) -> str:
+def _conclusion(found: Verdict) -> str:
     throttle, question = found.throttle, found.question
     if throttle.throttled:
         executed = "nothing was executed" if throttle.nothing_executed else "something may have been executed"
@@ -136,10 +64,13 @@ def _conclusion(found: Report) -> str:
     return f"{question.profile.name} answers {question.status}: {what}\ndecided by: {_decided_by(found)}"
 
 
-def _decided_by(found: Report) -> str:
+def _decided_by(found: Verdict) -> str:
     throttle, profile = found.throttle, found.question.profile
     if throttle.rule is None:
-        return f"the status alone (no rule of the {len(profile.when)} in the profile holds)"
+        rules = (
+            f"no rule of the {len(profile.when)} in the profile holds" if profile.when else "the profile has no rules"
+        )
+        return f"the status alone ({rules})"
     return f"when[{throttle.rule}]: {said(profile.when[throttle.rule])}"
 
 
@@ -166,28 +97,56 @@ def _source(source: Source) -> str:
     return "the text of the body" if source.text else f"body {paths}"
 
 
-def _limit(limit: UpstreamLimit, selected: bool) -> str:
+def _limit(limit: UpstreamLimit, throttle: Throttle) -> str:
     known = (("limit", limit.q, ""), ("remaining", limit.r, ""), ("window", limit.w, " s"), ("reset", limit.t, " s"))
     parts = [f"{name} {'unknown' if value is None else f'{value}{unit}'}" for name, value, unit in known]
-    counts = "  <- the one that counts" if selected else ""
+    counts = f"  <- {_counts(limit, throttle)}" if limit is throttle.selected else ""
     return f"  {limit.name}: {', '.join(parts)}{counts}"
 
 
-def _wait(throttle: Throttle) -> str:
-    if throttle.retry_after_seconds is not None:
-        return f"{throttle.retry_after_seconds} s, says {throttle.waited_by}"
+def _counts(limit: UpstreamLimit, throttle: Throttle) -> str:
     if not throttle.throttled:
-        return "none"
+        return "the one that counts"
+    return "has room, so another one refused" if limit.r else "the one that refused"
+
+
+def _wait(found: Verdict) -> str:
+    throttle, said = found.throttle, found.gets.exchange.announcement
+    if said is not None and said.estimated:
+        return f"estimated at {said.unjittered_s} s ({_estimate(throttle)}), and up to a fifth is added by chance"
+    if throttle.retry_after_seconds is not None:
+        return f"{throttle.retry_after_seconds} s, says {_speaker(throttle, found.question.profile)}"
+    if said is not None and said.wait_s is not None and throttle.selected is not None:
+        return f"{said.wait_s} s, says reset of {throttle.selected.name}"
+    return "none"
+
+
+def _speaker(throttle: Throttle, profile: Profile) -> str:
+    """Who named the wait; of places in the body all that the profile has."""
+    if throttle.waited_by != "body":
+        return throttle.waited_by
+    readings = [each for each in profile.retry_after if isinstance(each, Reading)]
+    return " or ".join(_source(each.source) for each in readings if each.source.of_body)
+
+
+def _estimate(throttle: Throttle) -> str:
+    """What the estimate is, in the order in which one is looked for (RULINGS 14)."""
+    if throttle.kind == "billing":
+        return "nobody says when a bill is paid"
     if throttle.default_wait_s is not None:
-        return f"not said; the profile's estimate is {throttle.default_wait_s} s, and up to a fifth is added by chance"
-    return "not said; estimated by the window or the kind, and up to a fifth is added by chance"
+        return "the profile's default_wait"
+    selected = throttle.selected
+    if selected is not None and not selected.r and selected.w is not None and 0 < selected.w <= SHORT_WINDOW_S:
+        return f"the window of {selected.name}"
+    return f"what is usual for {throttle.kind}"
 
 
 def profiles_text(profiles: Iterable[Profile]) -> str:
     """Each profile with its grade and its hosts."""
-    rows = [(each.name, each.grade or "-", ", ".join(each.hosts) or "chosen by name only") for each in profiles]
+    rows = [("profile", "grade", "hosts")]
+    rows += [(each.name, each.grade or "-", ", ".join(each.hosts) or "chosen by name only") for each in profiles]
     widest = max(len(name) for name, _, _ in rows)
-    return "".join(f"{name:<{widest}}  {grade:<6}  {hosts}\n" for name, grade, hosts in rows)
+    return "".join(f"{name:<{widest}}  {grade:<5}  {hosts}\n" for name, grade, hosts in rows)
 
 
 def profiles_json(profiles: Iterable[Profile]) -> str:

@@ -48,7 +48,7 @@ class Admission:
 
         def decorated(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
-                message["headers"].extend(render(plan, decision))
+                message["headers"].extend(render(plan, decision, exchange.announcement))
             elif lease is not None and message.get("more_body") and clock.steady_us() >= lease.renew_at_us:
                 store.renew(lease)
             return send(message)

@@ -31,6 +31,7 @@ EXPOSED = (
     b"retry-after",
     b"retry-after-ms",
     b"proxy-status",
+    b"x-should-retry",
     b"x-request-id",
 )
 """What a script may read beside the safelisted fields."""

@@ -16,7 +16,7 @@ import orjson
 
 from policies.errors import GatewayError
 from policies.exchange import SCOPE_KEY, Exchange
-from policies.fields import render
+from policies.fields import render, waiting
 from policies.model import Server
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Problems:
         _note(exchange, error)
         if exchange.head_sent:
             raise error
-        body = orjson.dumps(members(exchange, error))
+        body = orjson.dumps(members(exchange, error)) if error.body is None else error.body
         head = headers(exchange, error, scope["headers"], len(body))
         await send({"type": "http.response.start", "status": error.type.status, "headers": head})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
@@ -75,7 +75,7 @@ def _note(exchange: Exchange, error: GatewayError) -> None:
     exchange.failed_phase = error.phase or exchange.phase
     exchange.detail = error.cause_text or exchange.detail or error.detail
     if not exchange.head_sent:
-        exchange.origin = "gateway"
+        exchange.origin = "gateway" if error.announcement is None else "upstream"
         exchange.source = error.type.source
         exchange.retry_after_s = error.retry_after_s
 
@@ -86,7 +86,7 @@ def members(exchange: Exchange, error: GatewayError) -> dict[str, Any]:
     kind = error.type
     body: dict[str, Any] = {"error": kind.word, "source": kind.source}
     if error.retry_after_s is not None:
-        body["provider"] = None
+        body["provider"] = None if error.announcement is None else error.announcement.provider
         body["retry_after_seconds"] = error.retry_after_s
         body["estimated"] = error.estimated
     body["type"] = kind.type_uri(base)
@@ -97,6 +97,8 @@ def members(exchange: Exchange, error: GatewayError) -> dict[str, Any]:
     if error.violated:
         body["violated-policies"] = error.violated
     body["request_id"] = exchange.request_id
+    if error.upstream_body is not None:
+        body["upstream_body"] = orjson.Fragment(error.upstream_body)
     return body
 
 
@@ -105,19 +107,20 @@ def headers(
 ) -> list[tuple[bytes, bytes]]:
     """The head of the answer; the limits' fields describe every limit once the store has answered (DESIGN §5)."""
     fields = [*error.headers]
-    if error.retry_after_s is not None:
+    said = error.announcement
+    if said is not None:
+        fields += waiting(said)
+    elif error.retry_after_s is not None:
         fields.append((b"retry-after", b"%d" % error.retry_after_s))
         fields.append((b"retry-after-ms", b"%d" % (error.retry_after_ms or error.retry_after_s * 1000)))
     if exchange.plan is not None and exchange.decision is not None:
-        fields += render(exchange.plan, exchange.decision)
-    proxy = b"tiergate; error=%b" % error.proxy_error.encode("ascii") if error.proxy_error else b"tiergate"
-    fields += (
-        (b"proxy-status", proxy),
-        NO_STORE,
-        VARY,
-        (b"content-type", PROBLEM if prefers_problem(asked) else JSON),
-        (b"content-length", b"%d" % length),
-    )
+        fields += render(exchange.plan, exchange.decision, said)
+    if said is None:
+        proxy = b"tiergate; error=%b" % error.proxy_error.encode("ascii") if error.proxy_error else b"tiergate"
+        fields += ((b"proxy-status", proxy), NO_STORE)
+    if error.body is None:
+        fields += (VARY, (b"content-type", PROBLEM if prefers_problem(asked) else JSON))
+    fields.append((b"content-length", b"%d" % length))
     return fields
 
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from policies.announcement import Announcement
 
 IANA_PREFIX = "https://iana.org/assignments/http-problem-types#"
 """Only the problem types of draft-ietf-httpapi-ratelimit-headers-11 section 5 live here."""
@@ -96,7 +99,8 @@ class GatewayError(Exception):
     ``detail`` may be shown to the caller; ``cause_text`` is for the span and the log only. ``proxy_error``
     refines the table's RFC 9209 token (``dns_error`` for ``upstream-connect``, say). ``retry_after_s`` is
     whole seconds or None, ``estimated`` says that nobody knows it exactly. ``violated`` names the limits that
-    refused. ``headers`` are added to the answer.
+    refused. ``headers`` are added to the answer. Of a throttling upstream: what is said of it, its JSON, and a
+    ``body`` to send in place of ours, whose fields are among ``headers``.
     """
 
     def __init__(
@@ -112,6 +116,9 @@ class GatewayError(Exception):
         estimated: bool = False,
         violated: tuple[str, ...] = (),
         headers: tuple[tuple[bytes, bytes], ...] = (),
+        announcement: Announcement | None = None,
+        upstream_body: bytes | None = None,
+        body: bytes | None = None,
     ) -> None:
         super().__init__(code, detail)
         self.type = ERRORS[code]
@@ -124,6 +131,9 @@ class GatewayError(Exception):
         self.estimated = estimated
         self.violated = violated
         self.headers = headers
+        self.announcement = announcement
+        self.upstream_body = upstream_body
+        self.body = body
 
     @property
     def code(self) -> str:

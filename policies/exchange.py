@@ -14,6 +14,7 @@ from policies.errors import Phase, Source
 
 if TYPE_CHECKING:
     from policies.admission.decision import Decision
+    from policies.announcement import Announcement
     from policies.model import Tenant
     from policies.plan import Plan
     from policies.snapshot import Snapshot
@@ -30,6 +31,7 @@ class Exchange:
 
     __slots__ = (
         "account",
+        "announcement",
         "bytes_in",
         "bytes_out",
         "client_address",
@@ -63,6 +65,7 @@ class Exchange:
         "status",
         "target",
         "tenant",
+        "throttle_uninspected",
         "trace_flags",
         "trace_id",
         "trace_state",
@@ -95,6 +98,8 @@ class Exchange:
         self.route_name: str | None = None
         self.plan: Plan | None = None
         self.decision: Decision | None = None
+        self.announcement: Announcement | None = None  # what the upstream said of its limits
+        self.throttle_uninspected = False  # a body that might have said so was too large, slow or odd
         self.internal = False  # /_gateway/* and probes: O1
         self.phase: Phase = "queue"  # where the request is now
         self.failed_phase: Phase | None = None  # where it was when it failed

@@ -1,12 +1,13 @@
 """What an upstream's throttling signal says (``Throttle``), and how one is recognised (``Profile``): values alone.
 
 ``upstreams.throttle`` reads answers by a profile, ``policies.format.profiles`` makes profiles from their files,
-``policies.passed_on`` says what a caller is told. Nothing here reads, parses or decides. Sources: spec
+``policies.announcement`` says what a caller is told. Nothing here reads, parses or decides. Sources: spec
 throttling.md, RULINGS 11-14. Regular expressions are texts in RE2 syntax, which cannot backtrack.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -33,14 +34,26 @@ Step = str | int | None
 Path = tuple[Step, ...]
 MAX_WAIT_S: Final = 2_678_400
 """A wait beyond 31 days is not believed (N6)."""
+ONLY: Final = "quota"
+"""What a limit is called that has no name of its own."""
+_NOT_OF_A_SLUG = re.compile("[^a-z0-9]+")
+
+
+def slug(name: str) -> str:
+    """A name from outside as a part of one of ours, never verbatim (E7): lower-case letters, digits and hyphens.
+
+    Empty where nothing of it can stay.
+    """
+    return _NOT_OF_A_SLUG.sub("-", name.lower())[:32].strip("-")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamLimit:
     """One limit as the upstream reports it: ``q`` units in ``w`` seconds, ``r`` left, ``t`` seconds to the reset.
 
-    None means not known, never zero. ``name`` is a slug of ours, without the upstream's name. ``genuine_ietf``: it
-    came in a well-formed ``RateLimit`` field, which must not be made more generous (draft -11 section 7.2).
+    None means not known, never zero. ``name`` is a slug of ours, without the upstream's name. ``qu`` is the unit of
+    ``q`` and ``r``, None for requests. ``genuine_ietf``: it came in a well-formed ``RateLimit`` field, which must not
+    be made more generous (draft -11 section 7.2).
     """
 
     name: str
@@ -48,6 +61,7 @@ class UpstreamLimit:
     w: int | None = None
     r: int | None = None
     t: int | None = None
+    qu: str | None = None
     genuine_ietf: bool = False
 
 
@@ -58,7 +72,8 @@ class Throttle:
     ``retry_after_seconds`` is what the upstream (or its documentation) says to wait, None when nobody says. It may
     be set where ``throttled`` is False: a 503 says when to come back. ``nothing_executed``: the profile vouches
     that the request had no effect (RULINGS 13). ``rule`` is the index in ``Profile.when`` of the rule that decided,
-    None where the status alone did; ``waited_by`` says in a word where the wait came from.
+    None where the status alone did; ``waited_by`` says in a word where the wait came from. ``default_wait_s`` is the
+    profile's estimate of a throttle's wait, None where it has none.
     """
 
     throttled: bool
@@ -98,6 +113,10 @@ class Reading:
     source: Source
     unit: Unit = "auto"
 
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return (self.source,)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restore:
@@ -106,6 +125,10 @@ class Restore:
     requested: Source
     available: Source
     rate: Source
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return (self.requested, self.available, self.rate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +160,10 @@ class Rule:
     default_wait_s: int | None = None
     nothing_executed: bool | None = None
 
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return tuple(each.source for each in self.conditions)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
@@ -157,10 +184,23 @@ class Family:
     only: tuple[Condition, ...] = ()
     structured: tuple[str, str] | None = None
 
+    @property
+    def readings(self) -> tuple[Reading, ...]:
+        """Those that are set."""
+        every = (self.limit, self.remaining, self.used, self.percent_used, self.reset, self.window)
+        return tuple(each for each in every if isinstance(each, Reading))
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return (*(each.source for each in self.only), *(each.source for each in self.readings))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """When a bounded copy of the body is looked at (RULINGS 12). ``statuses`` empty: never."""
+    """When a bounded copy of the body is looked at (RULINGS 12). ``statuses`` empty: never.
+
+    ``content_types`` are parts of a media type, one of which ``Content-Type`` holds, in lower case.
+    """
 
     statuses: frozenset[int] = frozenset()
     content_types: tuple[str, ...] = ()
@@ -188,6 +228,17 @@ class Profile:
     default_wait: int | Reading | None = None
     inspect: Inspection = Inspection()
     replaces: tuple[str, ...] = ()
+
+    @property
+    def amount_sources(self) -> tuple[Source, ...]:
+        """Where limits and waits stand."""
+        waits = (each for each in (*self.retry_after, self.default_wait) if isinstance(each, Reading | Restore))
+        return tuple(source for each in (*self.families, *waits) for source in each.sources)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Every place in an answer that is looked at, save for structured fields."""
+        return (*(source for rule in self.when for source in rule.sources), *self.amount_sources)
 
     def __hash__(self) -> int:
         """Of the name alone: a look-up by profile must not walk through all of it."""

@@ -6,25 +6,18 @@ says which limit is the one that counts, nor whether the answer is a throttle.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from policies.throttling import Family, Reading, Unit, UpstreamLimit
+from policies.throttling import ONLY, Family, Reading, Unit, UpstreamLimit, slug
 from upstreams.amounts import Received, count, percent, seconds
 from upstreams.answer import Answer, holds, star_of, values_of
-from upstreams.ratelimit_fields import current, policies, split
+from upstreams.ratelimit_fields import current, policies, quota_units, split
 
 MOST_MEMBERS: Final = 16
 """Of one family with a ``*``; whoever sends more names is not reporting limits."""
 Read = Callable[[Answer], list[UpstreamLimit]]
 Counts = Callable[[Answer, bytes], list[int]]
-_NOT_OF_A_SLUG = re.compile(rb"[^a-z0-9]+")
-
-
-def slug(name: bytes) -> str:
-    """A name from outside as a part of one of ours; never verbatim (E7)."""
-    return _NOT_OF_A_SLUG.sub(b"-", name.lower())[:32].strip(b"-").decode("ascii")
 
 
 def compiled(family: Family) -> Read:
@@ -48,8 +41,7 @@ class _Counters:
         self._reset = times(family.reset) if family.reset is not None else None
         self._window = family.window if isinstance(family.window, int) else None
         self._read_window = times(family.window) if isinstance(family.window, Reading) else None
-        readings = (family.limit, family.remaining, family.used, family.percent_used, family.reset)
-        named = [name for reading in readings if reading is not None for name in reading.source.headers]
+        named = (name for reading in family.readings for name in reading.source.headers)
         self.stars = tuple(name.encode("ascii") for name in named if "*" in name)
 
     def plain(self, answer: Answer) -> list[UpstreamLimit]:
@@ -64,7 +56,7 @@ class _Counters:
                     texts[text] = None
         found = []
         for text in (*texts,)[:MOST_MEMBERS]:
-            found += self._read(answer, text, f"{self._name}-{slug(text)}".strip("-"))
+            found += self._read(answer, text, f"{self._name}-{slug(text.decode('latin-1'))}".strip("-"))
         return found
 
     def _read(self, answer: Answer, star: bytes, name: str) -> list[UpstreamLimit]:
@@ -137,7 +129,7 @@ def _counts(reading: Reading | None, parse: Callable[[str], int | None]) -> Coun
     return counts
 
 
-def counted(texts: list[str], parse: Callable[[str], int | None] = count) -> list[int]:
+def counted(texts: Sequence[str], parse: Callable[[str], int | None] = count) -> list[int]:
     """The counts in ``texts``, comma-joined ones taken apart; what is none is left out (N2)."""
     found: list[int] = []
     for text in texts:
@@ -154,7 +146,7 @@ def times(reading: Reading) -> Counts:
     return lambda answer, star: timed(values(answer, star), unit, answer.received)
 
 
-def timed(texts: list[str], unit: Unit, received: Received) -> list[int]:
+def timed(texts: Sequence[str], unit: Unit, received: Received) -> list[int]:
     """The times in ``texts``. A date holds a comma of its own, hence each text is tried as a whole first."""
     found: list[int] = []
     for text in texts:
@@ -179,19 +171,24 @@ def structured(
 
     A malformed field counts as absent as a whole (RFC 9651 4.2); the other one stays.
     """
-    known = policies(joined(answer.fields.get(policy_field))) or {}
+    granted = joined(answer.fields.get(policy_field))
+    known = policies(granted) or {}
+    units = quota_units(granted) if known and "qu" in granted else {}
     state = current(joined(answer.fields.get(current_field))) or []
     made: list[UpstreamLimit] = []
     for name, r, t in state:
         q, w = known.pop(name, (None, None))
-        made.append(UpstreamLimit(name=_named(prefix, name), q=q, w=w, r=r, t=t, genuine_ietf=genuine))
+        unit = units.get(name)
+        made.append(UpstreamLimit(name=_named(prefix, name), q=q, w=w, r=r, t=t, qu=unit, genuine_ietf=genuine))
     for name, (q, w) in known.items():
-        made.append(UpstreamLimit(name=_named(prefix, name), q=q, w=w, genuine_ietf=genuine))
-    return made[:MOST_MEMBERS]
+        made.append(UpstreamLimit(name=_named(prefix, name), q=q, w=w, qu=units.get(name), genuine_ietf=genuine))
+    if len(made) > MOST_MEMBERS:  # those that have the least left are what a caller must know
+        made = sorted(made, key=lambda member: (member.r is None, member.r or 0))[:MOST_MEMBERS]
+    return made
 
 
 def _named(prefix: str, name: str) -> str:
-    return prefix + (slug(name.encode("latin-1", "replace")) or "quota")
+    return prefix + (slug(name) or ONLY)
 
 
 def joined(lines: list[bytes] | None) -> str:

@@ -16,13 +16,17 @@ from typing import Any, TypeAlias, cast
 from policies.errors import GatewayError
 from policies.exchange import SCOPE_KEY, Exchange
 from policies.model import Upstream
-from policies.paths import FRAMING, HTTP_1_0, framing_problem
+from policies.paths import FRAMING, HTTP_1_0
 from policies.plan import Onward, Plan
 from policies.ports import Clock
 from policies.websocket import SOCKET_KEY
+from upstreams.budget import BudgetMemory
 from upstreams.closing import CLOSING_KEY, Closing
+from upstreams.held import Held, following
 from upstreams.hop import Introduction, inbound_response, introduction, max_forwards, outbound_request
+from upstreams.outbound import CLOSE, framed, trace_fields, upstream_target
 from upstreams.pool import Borrowed, TransportLookup
+from upstreams.throttled import Listener
 from upstreams.transport import (
     BODILESS,
     Headers,
@@ -41,7 +45,6 @@ Scope: TypeAlias = MutableMapping[str, Any]
 HEAD_HELD_S = 0.05
 """How long the head of an answer of unknown length waits for its first chunk: both leave in one write, and a
 failure in between can still be a proper error."""
-CLOSE = (b"connection", b"close")
 RARE = frozenset(("OPTIONS", "TRACE", "CONNECT"))
 """Methods that may have to be answered here."""
 INTRODUCTIONS_KEPT = 10_000
@@ -60,6 +63,8 @@ class Forwarder:
         self._pseudonym = b"tiergate-" + instance.encode("ascii")
         self._via = b"1.1 " + self._pseudonym
         self._watches = Watches(clock)
+        self._budget = BudgetMemory(clock)
+        self._listeners: dict[str, Listener] = {}
         self._introductions: dict[tuple[str | None, bytes, str, str | None, bool], Introduction] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,11 +76,16 @@ class Forwarder:
         if exchange.method in RARE and _answered_here(exchange.method, scope["headers"]):
             await _answer_options(send)
             return
-        call = _Call(exchange, receive, send, self._clock)
+        listener = self._listeners.get(plan.upstream.name)
+        if listener is None or listener.upstream is not plan.upstream:
+            listener = self._listeners[plan.upstream.name] = Listener(plan.upstream, self._clock, self._budget)
+        call = _Call(exchange, receive, send, self._clock, listener)
         request = self._request(scope, exchange, plan, call)
+        exchange.upstream_name, exchange.upstream_host = plan.upstream.name, plan.upstream.host
+        if plan.upstream.protect:
+            call.paying = listener.refuse_remembered(exchange, plan, request)
         if SOCKET_KEY in scope:
             call.socket = asking(request), scope.get(CLOSING_KEY) or Closing()
-        exchange.upstream_name, exchange.upstream_host = plan.upstream.name, plan.upstream.host
         exchange.upstream_started_us = call.began_us
         exchange.phase = "upstream_connect"
         self._watches.add(call)
@@ -100,14 +110,14 @@ class Forwarder:
         fields = dict(headers)
         content = not FRAMING.isdisjoint(fields)
         if content:
-            call.length, content = _framed(headers, scope["http_version"])
+            call.length, content = framed(headers, scope["http_version"])
         call.uploaded = not content
         onward = plan.onward
         told = self._introduction(scope, exchange, onward, fields.get(b"host", b""))
         return UpstreamRequest(
             exchange.method.encode("ascii"),
             upstream_target(onward, exchange.target, exchange.query),
-            outbound_request(headers, onward, told, exchange.request_id.encode("ascii"), _trace(exchange)),
+            outbound_request(headers, onward, told, exchange.request_id.encode("ascii"), trace_fields(exchange)),
             call.request_body() if content else None,
             call.length,
         )
@@ -137,12 +147,15 @@ class _Call:
 
     socket: tuple[Handshake, Closing]
     __slots__ = (
-        "_clock", "_receive", "_receiving_since_us", "_send", "_sending_since_us", "_stalled", "_task", "_waited_us",
-        "_watcher", "began_us", "exchange", "finishing", "length", "socket", "started", "uploaded",
+        "_clock", "_listener", "_receive", "_receiving_since_us", "_send", "_sending_since_us", "_stalled", "_task",
+        "_waited_us", "_watcher", "began_us", "exchange", "finishing", "length", "paying", "socket", "started",
+        "uploaded",
     )  # fmt: skip
 
-    def __init__(self, exchange: Exchange, receive: Receive, send: Send, clock: Clock) -> None:
+    def __init__(self, exchange: Exchange, receive: Receive, send: Send, clock: Clock, listener: Listener) -> None:
         self.exchange = exchange
+        self.paying = b""  # of a protected upstream: whose quota this call spends
+        self._listener = listener
         self.length: int | None = None  # announced for the caller's body
         self.uploaded = False
         self.started = False  # the head was handed to the server
@@ -174,10 +187,13 @@ class _Call:
                     await self._stream(answer, via, request.method)
                 return
             # It is here as a whole, and its connection may already carry another call.
-            headers = self._head(answer, via)
+            headers, telling = self._head(answer, via)
             self.exchange.upstream_finished_us = self.exchange.upstream_head_us
+            status = answer.status
+            if telling:
+                status, headers = await self._heard(answer, headers, Held(content=content))
             self.started = True
-            await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
+            await self._send({"type": "http.response.start", "status": status, "headers": headers})
             self.finishing = True
             content = b"" if _bodiless(request.method, answer.status) else content
             await self._send({"type": "http.response.body", "body": content, "more_body": False})
@@ -226,26 +242,41 @@ class _Call:
         # RFC 9110 15.5.9: "the server SHOULD send the close connection option".
         return GatewayError("request-timeout", phase="queue", cause_text=cause, headers=(CLOSE,))
 
-    def _head(self, answer: UpstreamResponse, via: bytes) -> Headers:
-        exchange = self.exchange
+    def _head(self, answer: UpstreamResponse, via: bytes) -> tuple[Headers, bool]:
+        """The fields that pass, and whether the answer may say something of the upstream's limits."""
+        exchange, listener = self.exchange, self._listener
+        status = answer.status
         exchange.upstream_head_us = self._clock.steady_us()
-        exchange.upstream_status = answer.status
+        exchange.upstream_status = status
         exchange.phase = "upstream_body"
-        headers = inbound_response(answer.status, answer.headers, via, self._clock.wall_us)
+        headers, telling = inbound_response(status, answer.headers, via, listener.reader, native=listener.native)
         exchange.origin = "upstream"
-        if answer.status in (429, 503):
+        if status in (429, 503):
             exchange.source = "upstream"
-            exchange.retry_after_s = next((int(value) for name, value in headers if name == b"retry-after"), None)
-        return headers
+        return headers, telling or status in listener.statuses
+
+    async def _heard(self, answer: UpstreamResponse, headers: Headers, held: Held | None) -> tuple[int, Headers]:
+        return await self._listener.hear(answer, headers, held, exchange=self.exchange, paying=self.paying)
 
     async def _stream(self, answer: UpstreamResponse, via: bytes, method: bytes) -> None:
+        held: Held | None = None
         try:
-            await self._pass_on(answer, self._head(answer, via), method)
+            headers, telling = self._head(answer, via)
+            status, chunks = answer.status, answer.body()
+            if telling:
+                held = Held(chunks)
+                status, headers = await self._heard(answer, headers, held)
+                chunks = held.body()
+            await self._pass_on(
+                answer, {"type": "http.response.start", "status": status, "headers": headers}, chunks, method
+            )
         except asyncio.CancelledError:
             if self.exchange.client_gone and self.started and endless(answer.headers):
                 await self._part(b"", more=False)  # a stream is judged by its head (spec sla.md T1): leaving ends it
             raise
         finally:
+            if held is not None:
+                held.drop()
             await answer.aclose()
 
     async def _tunnel(self, answer: Switched, via: bytes, handshake: Handshake, closing: Closing) -> None:
@@ -256,16 +287,18 @@ class _Call:
             fault = handshake.fault(answer.headers)
             if fault is not None:
                 raise not_granted(fault)
-            headers = granted(self._head(answer, via))
-            await self._start({"type": "http.response.start", "status": 101, "headers": headers})
+            headers, telling = self._head(answer, via)
+            if telling:
+                _, headers = await self._heard(answer, headers, None)
+            await self._start({"type": "http.response.start", "status": 101, "headers": granted(headers)})
             await Tunnel(answer, self._receive, self._send, exchange=self.exchange, closing=closing).run()
         finally:
             await answer.aclose()
 
-    async def _pass_on(self, answer: UpstreamResponse, headers: Headers, method: bytes) -> None:
-        start = {"type": "http.response.start", "status": answer.status, "headers": headers}
-        chunks = answer.body()
-        length = next((int(value) for name, value in headers if name == b"content-length"), None)
+    async def _pass_on(
+        self, answer: UpstreamResponse, start: dict[str, Any], chunks: AsyncIterator[bytes], method: bytes
+    ) -> None:
+        length = next((int(value) for name, value in start["headers"] if name == b"content-length"), None)
         left = 0 if _bodiless(method, answer.status) else length
         if left is None:
             chunk = await self._first_chunk(chunks, start)
@@ -282,7 +315,7 @@ class _Call:
 
     async def _first_chunk(self, chunks: AsyncIterator[bytes], start: dict[str, Any]) -> bytes | None:
         """The first chunk; when it takes long the head goes ahead of it, as event streams need."""
-        first = asyncio.ensure_future(_next(chunks))
+        first = asyncio.ensure_future(following(chunks))
         try:
             done, _ = await asyncio.wait((first,), timeout=HEAD_HELD_S)
             if not done:
@@ -358,42 +391,6 @@ class _Call:
 
 def _bodiless(method: bytes, status: int) -> bool:
     return method == b"HEAD" or status in BODILESS
-
-
-async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
-    return await anext(chunks, None)
-
-
-def upstream_target(onward: Onward, target: bytes, query: bytes) -> bytes:
-    """The request target: the url's own path, then the canonical path without ``strip``, then the query as it came."""
-    strip = onward.strip
-    if strip and (target == strip or target.startswith(strip + b"/")):
-        target = target[len(strip) :] or b"/"
-    target = onward.base_path + target
-    return target + b"?" + query if query else target
-
-
-def _framed(headers: Headers, version: str) -> tuple[int | None, bool]:
-    """``(announced length, whether content follows)`` of a request with framing. Raises ``bad-request``."""
-    problem = framing_problem(headers, version)
-    if problem is not None:
-        raise GatewayError("bad-request", problem, headers=(CLOSE,))
-    name, value = next(pair for pair in headers if pair[0] in FRAMING)
-    if name == b"transfer-encoding":
-        return None, True
-    return int(value), int(value) > 0
-
-
-def _trace(exchange: Exchange) -> Headers | None:
-    """Our own ``traceparent`` where telemetry made ids; None lets the caller's through untouched (T-3)."""
-    if not exchange.trace_id or not exchange.span_id:
-        return None
-    # An unsampled call has one span at most, the server's, written late (RULINGS 21).
-    span_id = exchange.upstream_span_id if exchange.sampled else exchange.span_id
-    parent = f"00-{exchange.trace_id}-{span_id}-0{exchange.trace_flags}".encode("ascii")  # two flags are known
-    if exchange.trace_state is None:
-        return [(b"traceparent", parent)]
-    return [(b"traceparent", parent), (b"tracestate", exchange.trace_state.encode("latin-1"))]
 
 
 def _answered_here(method: str, headers: Headers) -> bool:

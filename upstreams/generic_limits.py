@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from policies.throttling import UpstreamLimit
+from policies.throttling import ONLY, UpstreamLimit
 from upstreams.answer import Answer
 from upstreams.counters import combined, counted, joined, structured, timed
 from upstreams.ratelimit_fields import dictionary, limits, windows
@@ -20,8 +20,6 @@ PREFIXES: Final = (b"ratelimit", b"x-ratelimit", b"x-rate-limit", b"rate-limit")
 _SUFFIXES: Final = (b"-limit", b"-remaining", b"-used", b"-reset", b"-reset-after")
 _NAMES: Final = tuple(tuple(prefix + suffix for suffix in _SUFFIXES) for prefix in PREFIXES)
 NAMES: Final = frozenset((POLICY, CURRENT, *(name for names in _NAMES for name in names)))
-ONLY: Final = "quota"
-"""What a limit is called that has no name of its own."""
 
 
 def structured_members(answer: Answer) -> list[UpstreamLimit]:
@@ -67,18 +65,21 @@ def _family(answer: Answer, names: tuple[bytes, ...], spans: list[tuple[int, int
     spent = counted(used) if used else ()
     if not (quotas or left or spent or resets):
         return []
-    genuine = names is _NAMES[0] and all(text.isdigit() and len(text) < 10 for text in reset)
+    genuine = names is _NAMES[0] and all(text.isascii() and text.isdigit() and len(text) < 10 for text in reset)
     return combined(ONLY, quotas, left, spent, resets, _window(quotas[0] if quotas else None, spans), genuine=genuine)
 
 
-def _texts(answer: Answer, name: bytes) -> list[str]:
-    return [line.decode("latin-1").strip(" \t") for line in answer.fields.get(name, ())]
+def _texts(answer: Answer, name: bytes) -> Sequence[str]:
+    lines = answer.fields.get(name)
+    return [line.decode("latin-1").strip(" \t") for line in lines] if lines is not None else ()
 
 
-def _quotas(texts: list[str], spans: list[tuple[int, int]]) -> tuple[Sequence[int], list[tuple[int, int]]]:
+def _quotas(texts: Sequence[str], spans: list[tuple[int, int]]) -> tuple[Sequence[int], list[tuple[int, int]]]:
     """The limits, and the windows of quotas: those of the list in the field itself, else ``spans``."""
+    if not texts:
+        return (), spans
     if not any(";" in text for text in texts):
-        return counted(texts) if texts else (), spans
+        return counted(texts), spans
     listed = limits(", ".join(texts))
     if listed is None:
         return (), spans
@@ -93,15 +94,17 @@ def _window(quota: int | None, spans: list[tuple[int, int]]) -> int | None:
     return next((w for q, w in spans if q == quota), None)
 
 
-def agreed(members: list[UpstreamLimit], *, distinct: bool) -> list[UpstreamLimit]:
+def agreed(members: list[UpstreamLimit], *, structured: int, distinct: bool) -> list[UpstreamLimit]:
     """``members`` without those that say again what another has said, in other units or with less (N12).
 
+    The first ``structured`` of them have names of the upstream's own: equal counts make no two of them one (RL-I1).
     ``distinct``: a profile told them apart, so that only one that adds a window to the other says the same.
     """
     kept: list[UpstreamLimit] = []
-    for member in members:
+    for number, member in enumerate(members):
         for index, other in enumerate(kept):
-            if _agree(other, member, distinct=distinct):
+            apart = number < structured and member.name != other.name
+            if not apart and _agree(other, member, distinct=distinct):
                 kept[index] = _both(other, member)
                 break
         else:
@@ -131,5 +134,6 @@ def _both(one: UpstreamLimit, other: UpstreamLimit) -> UpstreamLimit:
         w=one.w if one.w is not None else other.w,
         r=one.r,
         t=genuine.t if genuine.t is not None else rest.t,
+        qu=genuine.qu,
         genuine_ietf=genuine.genuine_ietf,
     )

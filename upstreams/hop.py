@@ -1,18 +1,19 @@
-"""Header hygiene between two connections: what must not cross, what we add, what we make of a Retry-After.
+"""Header hygiene between two connections: what must not cross, what we add.
 
 Pure: lists of raw lines in, lists of raw lines out. Nothing here sends, waits or knows a policy. Sources:
-RFC 9110 7.6 (rules P-1 to P-35 of spec http.md), RFC 7239 (F-1 to F-7), RULINGS 8 and 14.
+RFC 9110 7.6 (rules P-1 to P-35 of spec http.md), RFC 7239 (F-1 to F-7), RULINGS 8 and 14. What a field says of an
+upstream's limits is for ``upstreams.throttle``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 
 from policies.errors import GatewayError
 from policies.plan import Onward
 from upstreams.names import KnownNames
+from upstreams.throttle import Reader
 from upstreams.transport import BODILESS, Headers
 
 HOP_BY_HOP = frozenset(
@@ -32,17 +33,11 @@ _DROPPED_OR_REPLACED = _DROPPED | _TRACE
 _DROPPED_BACK = (HOP_BY_HOP - {b"connection"}) | {b"x-request-id"}
 """Those of an answer."""
 _X_FORWARDED = b"x-forwarded"
-_RATELIMIT = b"ratelimit"
 _HARMLESS = frozenset((b"keep-alive", b"close"))
 """Connection options that name no field."""
-_NOT_PASSED = HOP_BY_HOP | {b"via", b"retry-after", b"x-request-id"}
+_NOT_PASSED = HOP_BY_HOP | {b"via", b"x-request-id"}
 _ordinary = KnownNames()
 """Names of requests that were found to need no second look."""
-_ordinary_answer = KnownNames()
-"""Names of answers that were found to pass."""
-MAX_WAIT_S = 2_678_400
-"""A stated wait beyond 31 days is not believed (spec throttling N6)."""
-UNKNOWN_WAIT_S = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,55 +188,44 @@ def _named_by_connection(lines: Headers) -> set[bytes]:
     return {option.strip() for value in values for option in value.split(b",")}
 
 
-def inbound_response(status: int, headers: Headers, via: bytes, wall_us: Callable[[], int]) -> Headers:
-    """The field lines to pass to the caller; names come in lower case. ``wall_us`` is asked for dates only.
+def inbound_response(
+    status: int, headers: Headers, via: bytes, reader: Reader, *, native: bool = False
+) -> tuple[Headers, bool]:
+    """The field lines to pass to the caller, and whether ``reader`` should look at what came; names in lower case.
 
-    The limit fields of an upstream never pass as they are: ``RateLimit*`` is dropped, ``Retry-After`` too on 2xx, and
-    elsewhere it follows RULINGS 14. Framing stays the server's: ``Content-Length`` passes where a body may. ``via``
-    is our member of that field.
+    The limit fields of an upstream never pass as they are: ``reader`` says which pass at all (E2), ``native`` to a
+    caller that speaks the vendor's dialect, and ``Retry-After`` is written anew. Framing stays the server's:
+    ``Content-Length`` passes where a body may. ``via`` is our member of that field.
     """
+    ordinary = reader.ordinary
     kept: Headers = []
     held: Headers = []
     for pair in headers:
-        (kept if pair[0] in _ordinary_answer else held).append(pair)
+        (kept if pair[0] in ordinary else held).append(pair)
+    telling = False
     if not _none_passes(held, _DROPPED_BACK):
-        held = [pair for pair in headers if pair[0] in _NOT_PASSED]
-        unwanted = _NOT_PASSED | _named_by_connection(held)
-        kept = [pair for pair in headers if pair[0] not in unwanted and not pair[0].startswith(_RATELIMIT)]
-        for name, _ in kept:
-            _ordinary_answer.learn(name)
+        named = _named_by_connection(held)
+        kept, telling = _sorted_out(headers, named, reader, native=native)
         via = b", ".join((*(value for name, value in held if name == b"via"), via))
     if status in BODILESS:  # P-22, P-23; one server would wait for the announced body
         kept = [pair for pair in kept if pair[0] != b"content-length"]
     kept.append((b"via", via))
-    if status >= 300 and (held or status == 429):
-        wait_s = retry_after_s(status, held, wall_us() // 1_000_000)
-        if wait_s is not None:
-            kept.append((b"retry-after", b"%d" % wait_s))
-    return kept
+    return kept, telling
 
 
-def retry_after_s(status: int, lines: Headers, now_s: int) -> int | None:
-    """The ``Retry-After`` to emit for an upstream's, in seconds, or None for none (RULINGS 14).
-
-    Of an answer from 300 on. At least 1 on every 429, a minute where the upstream does not say; elsewhere what
-    was said, as an integer, if it can be read.
-    """
-    stated = [_wait_s(value.strip(), now_s) for name, value in lines if name == b"retry-after"]
-    known = [wait for wait in stated if wait is not None]
-    if status == 429:
-        return max((1, *known)) if known else UNKNOWN_WAIT_S
-    return max(known) if known else None
-
-
-def _wait_s(value: bytes, now_s: int) -> int | None:
-    """Seconds from a delay, also a fractional one (RA-5), or an HTTP-date (RA-3)."""
-    whole, dot, fraction = value.partition(b".")
-    if whole.isdigit() and (not dot or fraction.isdigit()):
-        wait = int(whole[:12]) + bool(fraction.strip(b"0"))
-    else:
-        try:
-            wait = max(0, int(parsedate_to_datetime(value.decode("latin-1")).timestamp()) - now_s)
-        except (ValueError, TypeError, IndexError, OverflowError):
-            return None
-    return wait if wait <= MAX_WAIT_S else None
+def _sorted_out(headers: Headers, named: set[bytes], reader: Reader, *, native: bool) -> tuple[Headers, bool]:
+    """What passes of ``headers``, and whether any other says something; names without meaning are learned."""
+    kept: Headers = []
+    telling = False
+    for pair in headers:
+        name = pair[0]
+        if name in _NOT_PASSED:
+            continue
+        means = name not in reader.ordinary and reader.means_something(name)
+        telling = telling or means
+        if name in named or (means and not reader.passes(name, native=native)):
+            continue
+        kept.append(pair)
+        if not means:
+            reader.ordinary.learn(name)
+    return kept, telling

@@ -53,15 +53,15 @@ _POLICY = _list_of_strings("q", "w")
 _CURRENT = _list_of_strings("r", "t")
 _ENTRY = re.compile(f"({_KEY})(?:=({_BARE_ITEM}|{_INNER_LIST}))?{_PARAMETERS}{_NEXT}|{_WRONG}")
 _PARAMETER = re.compile(f"; *({_KEY})(?:=({_BARE_ITEM}))?")
+_UNIT = re.compile('"([a-z][a-z0-9-]{0,31})"')
 _ESCAPED = re.compile(r"\\(.)")
 
 # The older drafts' own grammar, with the blanks around `;` that it allows (RFC 9110 5.6.6).
 _NAME = r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+"
 _QUOTED = r'"[^"\\]*(?:\\.[^"\\]*)*"'
-_OLD_PARAMETER = f";[ \t]*({_NAME})(?:=({_NAME}|{_QUOTED}))?"
 _OLD_PARAMETERS = f"(?:[ \t]*;[ \t]*{_NAME}(?:=(?:{_NAME}|{_QUOTED}))?)*"
 _OLD_POLICY = re.compile(rf"(-?[0-9]{{1,15}}(?:\.[0-9]+)?)({_OLD_PARAMETERS}){_NEXT}|{_WRONG}")
-_OLD_PARAMETER_OF = re.compile(_OLD_PARAMETER)
+_OLD_PARAMETER = re.compile(f";[ \t]*({_NAME})(?:=({_NAME}|{_QUOTED}))?")
 
 _WEEKDAY = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*, "
 _VALUE = re.compile(rf'((?:{_WEEKDAY})?[^",]*(?:{_QUOTED}[^",]*)*)(?:,[ \t]*|\Z)|({_WRONG})')
@@ -86,6 +86,16 @@ def policies(text: str) -> dict[str, tuple[int, int | None]] | None:
         if name not in found or quota < found[name][0]:
             found[name] = (quota, window)
     return found or None
+
+
+def quota_units(text: str) -> dict[str, str]:
+    """What the quotas of a well-formed ``RateLimit-Policy`` count, where that is not requests, by policy (``qu``)."""
+    found: dict[str, str] = {}
+    for name, _, _, more in _POLICY.findall(text.strip(_BLANKS)):
+        unit = _UNIT.fullmatch(_parameters(more).get("qu", ""))
+        if unit is not None and unit[1] != "requests":
+            found.setdefault(_ESCAPED.sub(r"\1", name), unit[1])
+    return found
 
 
 def current(text: str) -> list[tuple[str, int, int | None]] | None:
@@ -154,7 +164,7 @@ def limits(text: str) -> tuple[list[int], list[tuple[int, int]]] | None:
     pairs: list[tuple[int, int]] = []
     for number, more in _OLD_POLICY.findall(text.strip(_BLANKS)):
         quota = count(number)
-        window = dict(_OLD_PARAMETER_OF.findall(more)).get("w") if more else None
+        window = dict(_OLD_PARAMETER.findall(more)).get("w") if more else None
         if quota is None:
             return None
         if window is None:

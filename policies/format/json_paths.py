@@ -1,7 +1,7 @@
 """Paths into JSON as profiles write them: member names, ``[0]``, ``[*]``, ``*`` and ``["any name"]``.
 
 The name, index and wildcard selectors of RFC 9535 without the leading ``$``; nothing that searches, so that a
-path's cost is bounded by the body's size. Following one is ``upstreams.bodies``' affair.
+path's cost is bounded by the body's size. Following one is ``upstreams.answer``'s affair.
 """
 
 from __future__ import annotations

@@ -1,105 +1,39 @@
 """The format of throttling profiles: which keys may stand where (docs/throttling-profiles.md).
 
-Shapes only; what they amount to is made by ``policies.format.profiles``. The same forms read the files of
-``upstreams/providers`` and the maps under ``throttling.profile`` in a policy file.
+Shapes only; what they amount to is made by ``policies.format.profiles``, their scalars are read by
+``policies.format.profile_scalars``. The same forms read the files of ``upstreams/providers`` and the maps under
+``throttling.profile`` in a policy file.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 from typing import Annotated, Final, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, PlainValidator, Tag, WithJsonSchema
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from policies.format.json_paths import parse_path
 from policies.format.limit_schema import Section
+from policies.format.profile_scalars import (
+    ContentType,
+    FieldName,
+    FieldNames,
+    HeldSize,
+    HeldWait,
+    HostPattern,
+    JsonPaths,
+    Pattern,
+    Statuses,
+    Writtens,
+    listed,
+)
 from policies.format.report import TAG
-from policies.format.scalars import Duration, Size, Text
-from policies.format.units import ValueProblem, parse_count, short
-from policies.patterns import BadPattern, groups
-from policies.throttling import Kind, Path, Unit
+from policies.format.scalars import Duration, Text
+from policies.throttling import Inspection, Kind, Unit
 
-LONGEST_PATTERN: Final = 500
-_FIELD = re.compile(r"[!#$%&'+.^_`|~0-9A-Za-z-]*\*?[!#$%&'+.^_`|~0-9A-Za-z-]*")
-_HOST = re.compile(r"[a-z0-9*-]+(\.[a-z0-9*-]+)+")
-
-
-def parse_pattern(value: object) -> str:
-    """A regular expression that RE2 accepts. Raises ``ValueProblem`` (TG141)."""
-    text = str(value)
-    if not 0 < len(text) <= LONGEST_PATTERN:
-        raise ValueProblem("TG141", f"{short(text)} has {len(text)} characters", f"1 to {LONGEST_PATTERN} are allowed")
-    try:
-        captured = groups(text)
-    except BadPattern as bad:
-        hint = "RE2 syntax: no look-around, no backreference; what could backtrack is refused"
-        raise ValueProblem("TG141", f"{short(text)} is not a regular expression: {bad}", hint) from None
-    if captured > 1:
-        hint = "write (?:...) for the groups that only hold together"
-        raise ValueProblem("TG141", f"{short(text)} has {captured} groups, but one value is wanted", hint)
-    return text
-
-
-def parse_field(value: object) -> str:
-    """A field name, lower case, with at most one ``*``. Raises ``ValueProblem`` (TG121)."""
-    text = str(value)
-    if not _FIELD.fullmatch(text) or text in ("", "*"):
-        hint = "letters, digits and '-' only, at most one '*', no ':'"
-        raise ValueProblem("TG121", f"header {short(text)} is not a field name", hint)
-    return text.lower()
-
-
-def parse_host(value: object) -> str:
-    """``api.example.com`` or ``*.example.com``. Raises ``ValueProblem`` (TG119)."""
-    text = str(value).lower()
-    if not _HOST.fullmatch(text) or text.replace("*", "").count(".") < 1:
-        hint = "write api.example.com or *.example.com, without a scheme or a port"
-        raise ValueProblem("TG119", f"{short(text)} is not a host", hint)
-    return text
-
-
-def _status(value: object) -> int:
-    status = parse_count(value, least=100)
-    if status > 599:
-        raise ValueProblem("TG114", f"{status} is not a status", "statuses run from 100 to 599")
-    return status
-
-
-def _written(value: object) -> str:
-    """A scalar as it would stand in a field or in JSON."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (str, int)):
-        return str(value)
-    raise ValueProblem("TG104", f"{short(value)} cannot be compared with a value", "write a text or a whole number")
-
-
-def _listed(value: object) -> object:
-    return value if isinstance(value, list) else [value]
-
-
-Status = Annotated[int, PlainValidator(_status), WithJsonSchema({"type": "integer", "minimum": 100, "maximum": 599})]
-Statuses = Annotated[
-    list[Status], BeforeValidator(_listed, json_schema_input_type=list[Status] | Status), Field(min_length=1)
-]
-Pattern = Annotated[
-    str, PlainValidator(parse_pattern), WithJsonSchema({"type": "string", "description": "A regular expression (RE2)"})
-]
-FieldName = Annotated[str, PlainValidator(parse_field), WithJsonSchema({"type": "string"})]
-FieldNames = Annotated[
-    list[FieldName], BeforeValidator(_listed, json_schema_input_type=list[FieldName] | FieldName), Field(min_length=1)
-]
-JsonPath = Annotated[
-    Path, PlainValidator(parse_path), WithJsonSchema({"type": "string", "examples": ["errors[*].extensions.code"]})
-]
-JsonPaths = Annotated[
-    list[JsonPath], BeforeValidator(_listed, json_schema_input_type=list[JsonPath] | JsonPath), Field(min_length=1)
-]
-Written = Annotated[str, PlainValidator(_written), WithJsonSchema({"type": ["string", "integer", "boolean"]})]
-Writtens = Annotated[
-    list[Written], BeforeValidator(_listed, json_schema_input_type=list[Written] | Written), Field(min_length=1)
-]
-HostPattern = Annotated[str, PlainValidator(parse_host), WithJsonSchema({"type": "string"})]
+MOST_RULES: Final = 100
+MOST_LIMITS: Final = 50
+"""Each is looked at for every answer of its status, on the one thread that serves all callers."""
+_INSPECTION: Final = Inspection()  # the defaults
 
 
 class SourceForm(Section):
@@ -153,12 +87,8 @@ class RestoreRef(Section):
     restore: RestoreForm
 
 
-def _reading_kind(value: object) -> str:
-    return TAG + ("long" if isinstance(value, dict) else "header")
-
-
-def _window_kind(value: object) -> str:
-    return TAG + ("long" if isinstance(value, dict) else "fixed")
+def _map_or(scalar: str) -> Callable[[object], str]:
+    return lambda value: TAG + ("long" if isinstance(value, dict) else scalar)
 
 
 def _wait_kind(value: object) -> str:
@@ -167,16 +97,16 @@ def _wait_kind(value: object) -> str:
 
 ReadingOrName = Annotated[
     Annotated[FieldName, Tag(TAG + "header")] | Annotated[ReadingForm, Tag(TAG + "long")],
-    Discriminator(_reading_kind),
+    Discriminator(_map_or("header")),
 ]
 WindowOrReading = Annotated[
-    Annotated[Duration, Tag(TAG + "fixed")] | Annotated[ReadingForm, Tag(TAG + "long")], Discriminator(_window_kind)
+    Annotated[Duration, Tag(TAG + "fixed")] | Annotated[ReadingForm, Tag(TAG + "long")], Discriminator(_map_or("fixed"))
 ]
 WaitReading = Annotated[
     Annotated[ReadingForm, Tag(TAG + "long")] | Annotated[RestoreRef, Tag(TAG + "restore")], Discriminator(_wait_kind)
 ]
 Conditions = Annotated[
-    list[ConditionForm], BeforeValidator(_listed, json_schema_input_type=list[ConditionForm] | ConditionForm)
+    list[ConditionForm], BeforeValidator(listed, json_schema_input_type=list[ConditionForm] | ConditionForm)
 ]
 
 
@@ -204,9 +134,9 @@ class InspectForm(Section):
     """When the body is looked at."""
 
     statuses: Statuses | None = None
-    content_types: list[Text] | None = None
-    max: Size = Field(65_536, description="Larger bodies are not looked at")
-    wait: Duration = Field(1_000_000, description="Slower ones neither")
+    content_types: list[ContentType] | None = Field(None, description="application/json, +json or text/, say")
+    max: HeldSize = Field(_INSPECTION.max_bytes, description="Larger bodies are not looked at")
+    wait: HeldWait = Field(_INSPECTION.wait_us, description="Slower ones neither")
 
 
 class ProfileForm(CountersForm):
@@ -216,8 +146,10 @@ class ProfileForm(CountersForm):
     source: Text = Field("", description="Where this was read")
     grade: Literal["A", "B", "C", "design"] | None = Field(None, description="A documentation, B excerpts, C seen")
     hosts: list[HostPattern] = Field(default_factory=list)
-    when: list[RuleForm] = Field(default_factory=list, description="The first rule that holds decides")
-    limits: dict[str, LimitFamilyForm] = Field(default_factory=dict)
+    when: list[RuleForm] = Field(
+        default_factory=list, max_length=MOST_RULES, description="The first rule that holds decides"
+    )
+    limits: dict[str, LimitFamilyForm] = Field(default_factory=dict, max_length=MOST_LIMITS)
     retry_after: list[WaitReading] = Field(default_factory=list, description="Spellings of a wait, best first")
     default_wait: WindowOrReading | None = Field(None, description="The estimate where nothing says how long")
     inspect: InspectForm | None = None

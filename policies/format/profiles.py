@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from policies.format.json_schema import keys_at
 from policies.format.profile_schema import (
     ConditionForm,
     CountersForm,
+    InspectForm,
     LimitFamilyForm,
     ProfileForm,
     ReadingForm,
@@ -28,14 +30,12 @@ from policies.format.profile_schema import (
 from policies.format.report import Loc, Place, Report, YamlPlace
 from policies.format.units import closest, short
 from policies.format.yaml_tree import read_tree
-from policies.throttling import Condition, Family, Inspection, Profile, Reading, Restore, Rule, Source
+from policies.throttling import ONLY, Condition, Family, Inspection, Profile, Reading, Restore, Rule, Source
 
 SECOND_US: Final = 1_000_000
 COUNTERS: Final = ("limit", "remaining", "used", "percent_used", "reset")
 JSON_TYPES: Final = ("application/json", "+json")
 TEXT_TYPES: Final = (*JSON_TYPES, "text/", "application/xml", "+xml", "application/soap")
-ONLY: Final = "quota"
-"""What a profile's one limit is called when it stands at the top."""
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
 
@@ -70,7 +70,7 @@ def profile_of(name: str, form: ProfileForm, place: Place, loc: Loc, report: Rep
     default = _window(form.default_wait, place, (*loc, "default_wait"), report)
     if report.errors > before:
         return None
-    return Profile(
+    made = Profile(
         name=name,
         description=form.description,
         source=form.source,
@@ -80,9 +80,9 @@ def profile_of(name: str, form: ProfileForm, place: Place, loc: Loc, report: Rep
         families=families,
         retry_after=waits,
         default_wait=default,
-        inspect=_inspection(form, when, families, waits),
         replaces=tuple(form.replaces),
     )
+    return replace(made, inspect=_inspection(form.inspect or InspectForm.model_construct(), made))
 
 
 def _families(form: ProfileForm, place: Place, loc: Loc, report: Report) -> Iterable[Family]:
@@ -191,21 +191,14 @@ def _seconds(duration_us: int | None) -> int | None:
     return None if duration_us is None else max(1, -(-duration_us // SECOND_US))
 
 
-def _inspection(
-    form: ProfileForm, when: tuple[Rule, ...], families: tuple[Family, ...], waits: tuple[Reading | Restore, ...]
-) -> Inspection:
-    """What the form says, else what the rules and readings need."""
-    sources = [condition.source for rule in when for condition in rule.conditions]
-    asked = {status for rule in when if any(c.source.of_body for c in rule.conditions) for status in rule.statuses}
-    read = [getattr(family, name) for family in families for name in (*COUNTERS, "window")]
-    read_sources = [reading.source for reading in (*read, *waits) if isinstance(reading, Reading)]
-    if any(source.of_body for source in read_sources) or any(isinstance(wait, Restore) for wait in waits):
-        asked.add(429)
-    said = form.inspect
-    types = TEXT_TYPES if any(source.text for source in (*sources, *read_sources)) else JSON_TYPES
+def _inspection(form: InspectForm, profile: Profile) -> Inspection:
+    """What ``form`` says, else what the rules, limits and waits of ``profile`` need."""
+    ruled = {status for rule in profile.when if any(each.of_body for each in rule.sources) for status in rule.statuses}
+    asked = ruled | {429} if any(each.of_body for each in profile.amount_sources) else ruled
+    types = TEXT_TYPES if any(each.text for each in profile.sources) else JSON_TYPES
     return Inspection(
-        statuses=frozenset(said.statuses if said and said.statuses is not None else asked),
-        content_types=tuple(said.content_types) if said and said.content_types is not None else types,
-        max_bytes=said.max if said else 65_536,
-        wait_us=said.wait if said else SECOND_US,
+        statuses=frozenset(asked if form.statuses is None else form.statuses),
+        content_types=types if form.content_types is None else tuple(form.content_types),
+        max_bytes=form.max,
+        wait_us=form.wait,
     )

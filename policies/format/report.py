@@ -162,6 +162,9 @@ class Report:
             self._add_choice(place, loc, error["input"], str(context.get("expected", "")))
         elif kind == "union_tag_not_found":
             self._add_unclear_limit(place, loc, error["input"])
+        elif kind == "too_long":
+            many, most = len(error["input"]), context["max_length"]
+            self.add("TG104", place, loc, f"{many} entries are too many", f"{most} at most", on_key=True)
         else:
             expected, hint = _SHAPES.get(kind, (error["msg"].lower(), ""))
             hint = "write it, or remove the key" if error["input"] is None else hint

@@ -71,6 +71,11 @@ def check_sla(form: SlaForm, inherited: Mapping[str, object], place: Place, loc:
         value = getattr(form, name)
         if value is not None and value % SECOND_US:
             report.add("TG111", place, (*loc, name), "the SLA counts whole seconds", "write 1s or more")
+    if form.slot == 0:
+        report.add("TG111", place, (*loc, "slot"), "a slot has no length", "write 60s")
+    if form.threshold == 0:
+        said = "a slot without a failure would be bad"
+        report.add("TG113", place, (*loc, "threshold"), said, "write a share above 0%, such as 5%")
     for cause in sorted(set(form.counted_causes or ()) & set(form.excluded_causes or ())):
         report.add(
             "TG120", place, (*loc, "excluded_causes"), f"'{cause}' is counted and excluded", "keep it in one list"

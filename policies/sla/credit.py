@@ -47,7 +47,7 @@ def money(amount: Fraction, currency: str) -> Decimal:
     """In whole minor units, halves up (C1)."""
     digits = minor_digits(currency)
     units = (2 * amount.numerator * 10**digits + amount.denominator) // (2 * amount.denominator)
-    return Decimal(units).scaleb(-digits)
+    return Decimal(f"{units}E-{digits}")  # from text it is exact at any size
 
 
 def credit(fee: Decimal | Fraction, credit_percent: Decimal, currency: str) -> Decimal:

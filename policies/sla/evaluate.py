@@ -54,9 +54,12 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """The result of a period. ``judged_seconds`` is what uptime is a share of (P2); with the calendar as the
-    denominator it equals ``force_seconds``. ``uptime`` None: no second to judge (P3). ``met`` and ``budget_seconds``
-    None: nothing was promised (V6)."""
+    """The result of a period.
+
+    ``judged_seconds`` is what uptime is a share of (P2); with the calendar as the denominator it equals
+    ``force_seconds``. ``bad`` is all bad time in force, of which the ``windows`` are downtime. ``uptime`` None: no
+    second to judge (P3). ``met`` and ``budget_seconds`` None: nothing was promised (V6).
+    """
 
     period: Period
     force_seconds: int
@@ -66,6 +69,7 @@ class Figure:
     downtime_seconds: int
     degraded_seconds: int
     exclusion_window_seconds: int
+    bad: Spans
     windows: tuple[Window, ...]
     exclusions: tuple[Ruling, ...]
     uptime: Fraction | None
@@ -93,6 +97,7 @@ def evaluate(
     gross = intersection(found.downtime, force)
     ruled = rulings(exclusions, terms, account.tenant, force, period.end_s)
     valid = excluded(ruled)
+    bad = intersection(found.bad, force)
     taken_s, force_s, gross_s = length(intersection(gross, valid)), length(force), length(gross)
     judged_s = force_s - (length(valid) if terms.denominator == "calendar_minus_excluded" else 0)
     figure = uptime(gross_s - taken_s, judged_s)
@@ -104,8 +109,9 @@ def evaluate(
         gross_downtime_seconds=gross_s,
         excluded_seconds=taken_s,
         downtime_seconds=gross_s - taken_s,
-        degraded_seconds=length(intersection(found.bad, force)) - gross_s,
+        degraded_seconds=length(bad) - gross_s,
         exclusion_window_seconds=length(valid),
+        bad=bad,
         windows=tuple(_window(each, found, _judged(evidence, terms), terms) for each in gross),
         exclusions=with_seconds(ruled, gross),
         uptime=figure,

@@ -42,11 +42,11 @@ def classify(outcome: Outcome, *, client_patience_us: int = CLIENT_PATIENCE_US) 
 
 def _made_by_gateway(outcome: Outcome) -> Class:
     row = ERRORS[outcome.reason].sla if outcome.reason is not None else None
-    if row == "own_limit":
+    if row == "own_limit" or outcome.reason == "shed":
         return ("ignored", "own_limit") if outcome.over_limit else ("bad", "gateway")  # O3, O3b
     if row == "upstream":
         return _of_owner(outcome.owner)  # O5
-    if outcome.status >= 500:
+    if row == "gateway" or outcome.status >= 500:  # whatever status it was dressed in (O11)
         return "bad", "gateway"  # O5b
     if outcome.status >= 400:
         return "ignored", "client_error"  # O4
@@ -56,12 +56,14 @@ def _made_by_gateway(outcome: Outcome) -> Class:
 def _passed_on(outcome: Outcome) -> Class:
     if outcome.truncated_by == "gateway":  # O8
         return "bad", "gateway"
-    if outcome.truncated_by == "upstream" or (outcome.upstream_status or outcome.status) >= 500:  # O6
+    if outcome.truncated_by == "upstream":  # O6
         return _of_owner(outcome.owner)
-    if outcome.source == "upstream" or outcome.status == 429:  # O7
+    if outcome.status == 429:  # O7, also where the throttle came as a 5xx
         if outcome.owner in OWNER_CAUSES:
             return "ignored", "upstream_throttle"
         return "bad", "managed_upstream"
+    if (outcome.upstream_status or outcome.status) >= 500:  # O6
+        return _of_owner(outcome.owner)
     return "good", "ok"  # O8
 
 

@@ -251,12 +251,21 @@ async def test_an_upstreams_429_is_passed_on_at_once_and_never_retried(tmp_path:
         answer = await gate.call("GET", CONTACTS, "x-mock: status=429", key="demo-acme-key")
         assert answer.status == 429
         assert len(gate.origin.requests) == 1
-        check_numbers(answer)
+        wait_s = int(answer.one("retry-after"))
+        assert 60 <= wait_s <= 72
+        assert structured(answer, "ratelimit")["crm-throttle"] == {"r": 0, "t": wait_s}
+        assert "crm-throttle" not in structured(answer, "ratelimit-policy"), "q is required, and not known"
+        assert not answer.all("ratelimit-limit")
+        assert (answer.one("ratelimit-remaining"), answer.one("ratelimit-reset")) == ("0", str(wait_s))
+        assert answer.one("proxy-status") == "tiergate; received-status=429"
+        body = answer.json()
+        assert (body["source"], body["provider"], body["estimated"]) == ("upstream", "crm", True)
+        assert (body["retry_after_seconds"], body["violated-policies"]) == (wait_s, ["crm-throttle"])
         _, outcome = gate.recorder.seen[-1]
         assert (outcome.origin, outcome.source, outcome.over_limit) == ("upstream", "upstream", False)
         metrics = Metrics()
         metrics.record(*gate.recorder.seen[-1])
-        assert ["gateway_upstream_throttled", ["crm"], 1] in metrics.snapshot()["counters"]
+        assert ["gateway_upstream_throttled", ["crm", "quota"], 1] in metrics.snapshot()["counters"]
 
 
 async def test_every_request_leaves_one_outcome_and_one_count(tmp_path: Path) -> None:

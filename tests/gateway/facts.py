@@ -6,6 +6,7 @@ from typing import Any
 
 from policies.admission import Demand, charge
 from policies.admission.decision import Decision, Reading, Refusal
+from policies.announcement import Announcement
 from policies.exchange import Exchange, Outcome
 from policies.model import PolicySet, Tenant, Window
 from policies.snapshot import Snapshot
@@ -46,3 +47,11 @@ def outcome(**changes: Any) -> Outcome:
         "vendor": "example.com", "upstream_status": 200, "elapsed_us": 5_000, "upstream_us": 4_500,
     }  # fmt: skip
     return Outcome(**{**facts, **changes})
+
+
+def throttled(**changes: Any) -> Announcement:
+    facts: dict[str, Any] = {
+        "provider": "ledger", "kind": "quota", "throttled": True, "received": 403, "status": 429, "wait_s": 47,
+        "wait_ms": 46_210, "violated": "crm-daily",
+    }  # fmt: skip
+    return Announcement(**{**facts, **changes})

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.access_log import BATCH, CHUNK, KEPT_LINES, AccessLog
-from tests.gateway.facts import decided, finished, outcome
+from tests.gateway.facts import decided, finished, outcome, throttled
 from tests.gateway.processes import until
 
 
@@ -82,6 +82,19 @@ def test_what_went_wrong_is_said_privately(tmp_path: Path) -> None:
     (line,) = written(tmp_path, (call, outcome(status=429, reason="rate-limited", source="tenant", phase="plugin")))
     assert (line["retry_after_s"], line["refused_by"], line["phase"]) == (47, ["minute"], "plugin")
     assert line["detail"] == "minute is spent"
+
+
+def test_an_upstreams_throttle_is_said_in_the_words_of_the_answer(tmp_path: Path) -> None:
+    calls = [
+        (finished(announcement=throttled(), retry_after_s=47), outcome(status=429, source="upstream")),
+        (finished(announcement=throttled(status=200)), outcome()),  # part of it was executed
+        (finished(announcement=throttled(throttled=False)), outcome()),
+    ]
+    first, second, third = written(tmp_path, *calls)
+    words = ("provider", "kind", "estimated", "received_status", "remembered", "violated")
+    assert [first[word] for word in words] == ["ledger", "quota", False, 403, False, "crm-daily"]
+    assert (first["outcome"], second["outcome"], third["outcome"]) == ("limited", "limited", "allowed")
+    assert not set(words) & set(third)
 
 
 def test_neither_query_nor_credential_is_written(tmp_path: Path) -> None:

@@ -9,8 +9,11 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
+
+import pytest
 
 from gateway import control
 from gateway.demo import POLICIES, free_port
@@ -59,6 +62,15 @@ def test_it_announces_three_things_and_ctrl_c_stops_both(tmp_path: Path) -> None
         with urllib.request.urlopen(call, timeout=10) as answer:
             assert answer.status == 200
             assert '"minute";q=3000;w=60' in answer.headers["ratelimit-policy"]
+        said = re.search(
+            r"`(proxy-status: [^`]+)`:\n`curl -i http://127.0.0.1:8080(/\S+)", (ROOT / "README.md").read_text()
+        )
+        assert said is not None
+        call = urllib.request.Request(url[1] + said[2], headers={"x-api-key": "demo-acme-key"})
+        with pytest.raises(urllib.error.HTTPError, match="429") as refused:
+            urllib.request.urlopen(call, timeout=10)
+        with refused.value as answer:
+            assert f"proxy-status: {answer.headers['proxy-status']}" == said[1]
         both = children(running.pid)
         assert len(both) == 2
         running.send_signal(signal.SIGINT)

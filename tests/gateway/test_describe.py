@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from gateway import control
 from gateway.describe import MOST_SHOWN, REDACTED, describe
+from gateway.profiles import built_in
 from policies.model import (
     Address,
     Auth,
@@ -54,6 +56,14 @@ def test_no_secret_is_shown_and_all_else_is() -> None:
     assert "pa55word" not in text
     for shown in ("acme", "k1", "minute", "authorization", "x-token", "ES256", f"{REDACTED}.example.com", "r:6379"):
         assert shown in text
+
+
+def test_every_built_in_profile_is_shown_with_the_names_of_its_fields() -> None:
+    for profile in built_in().by_name.values():
+        crm = replace(full().upstreams["crm"], profile=profile)
+        shown = describe(replace(full(), upstreams={"crm": crm}))["upstreams"]["crm"]["profile"]
+        rules = [condition["source"]["headers"] for rule in shown["when"] for condition in rule["conditions"]]
+        assert rules == [[*each.source.headers] for rule in profile.when for each in rule.conditions], profile.name
 
 
 def test_fields_that_are_secret_by_nature_need_no_substitution_to_be_hidden() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.metrics import HISTOGRAMS, Metrics, merge, render, settled
-from tests.gateway.facts import decided, finished, outcome
+from tests.gateway.facts import decided, finished, outcome, throttled
 
 
 def samples(*snapshots: dict[str, Any]) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -56,14 +56,22 @@ def test_refusals_throttles_and_failures_have_counters_of_their_own() -> None:
         outcome(status=429, reason="rate-limited", source="tenant", upstream=None, upstream_status=None),
     )
     metrics.record(finished(decision=decided(shadow_refused=("writes",))), outcome())
-    metrics.record(finished(), outcome(status=429, origin="upstream", upstream_status=429, source="upstream"))
+    metrics.record(finished(announcement=throttled()), outcome(status=429, upstream_status=403, source="upstream"))
+    again = finished(announcement=throttled(kind="lock", remembered=True), throttle_uninspected=True)
+    metrics.record(again, outcome(status=429, source="upstream", reason="upstream-throttled"))
+    metrics.record(finished(announcement=throttled(throttled=False)), outcome())
     metrics.record(finished(), outcome(status=502, reason="upstream-connect", upstream_status=None))
     metrics.record(finished(), outcome(status=502, reason="egress-proxy", upstream_status=None))
     metrics.record(finished(upstream_started_us=None), outcome(status=401, reason="unauthenticated", upstream=None))
     found = samples(metrics.snapshot())
     assert value(found, "gateway_ratelimit_decisions_total", decision="limited", route="crm-read") == 1
     assert value(found, "gateway_ratelimit_decisions_total", decision="shadow_limited", route="crm-read") == 1
-    assert value(found, "gateway_upstream_throttled_total", upstream="crm") == 1
+    assert value(found, "gateway_upstream_throttled_total", upstream="crm", kind="quota") == 1
+    assert value(found, "gateway_upstream_throttled_total", upstream="crm", kind="lock") == 1
+    assert value(found, "gateway_throttle_remembered_total", upstream="crm") == 1
+    assert value(found, "gateway_throttle_uninspected_total", upstream="crm") == 1
+    assert len([name for name, _ in found if name == "gateway_upstream_throttled_total"]) == 2
+    assert ("gateway_upstream_errors_total", "upstream-throttled") not in [(n, dict(v).get("error")) for n, v in found]
     assert value(found, "gateway_upstream_errors_total", upstream="crm", error="upstream-connect") == 1
     assert value(found, "gateway_upstream_errors_total", upstream="crm", error="egress-proxy") == 1
     assert value(found, "gateway_auth_failures_total", error="unauthenticated") == 1

@@ -58,6 +58,13 @@ def test_an_amount_that_cannot_be_read_is_said_and_breaks_nothing(asked: str) ->
 NOW_S = 1_790_000_000.2
 
 
+def test_a_dialect_that_is_not_there_is_a_404_that_names_those_that_are() -> None:
+    answer = throttled("no-such", now_s=0)
+    assert answer.status == 404
+    assert json.loads(answer.body)["dialects"] == sorted(dialects())
+    assert afterwards("no-such", now_s=0) is None
+
+
 @pytest.mark.parametrize("name", sorted(dialects()))
 def test_every_dialect_can_be_filled_in(name: str) -> None:
     answer = throttled(name, now_s=NOW_S, wait_s=1.5)

@@ -15,12 +15,14 @@ from gateway.telemetry import (
     NoSpans,
     OtelSpans,
     sampling_from,
+    server_attributes,
     spans_from_environment,
     spans_to,
     wanted,
 )
 from policies.exchange import Exchange
 from tests.gateway.assembly import gateway
+from tests.gateway.facts import finished, throttled
 from tests.middleware.harness import VirtualClock
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -69,6 +71,19 @@ async def test_a_sampled_call_is_a_server_span_with_a_client_span_and_the_upstre
     assert attributes["gateway.request.id"] == answer.one("x-request-id")
     assert "secret" not in str(attributes) + str(dict(client.attributes or {}))
     assert server.status.status_code is StatusCode.UNSET
+
+
+def test_an_upstreams_throttle_is_said_in_the_words_of_the_log() -> None:
+    attributes = server_attributes(finished(announcement=throttled(estimated=True), status=429))
+    found = {
+        name.removeprefix("gateway.throttle."): value for name, value in attributes.items() if ".throttle." in name
+    }
+    assert found == {
+        "provider": "ledger", "kind": "quota", "estimated": True, "received_status": 403, "remembered": False,
+        "violated": "crm-daily",
+    }  # fmt: skip
+    quiet = server_attributes(finished(announcement=throttled(throttled=False)))
+    assert not [name for name in quiet if ".throttle." in name]
 
 
 @pytest.mark.anyio

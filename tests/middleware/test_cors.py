@@ -156,4 +156,4 @@ async def test_cancelled_call_ends() -> None:
 
 
 def test_every_field_of_the_contract_is_exposed() -> None:
-    assert len(EXPOSED) == len(set(EXPOSED)) == 9
+    assert len(EXPOSED) == len(set(EXPOSED)) == 10

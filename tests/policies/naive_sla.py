@@ -1,4 +1,4 @@
-"""A second evaluator of a period, as naive as can be: one byte for each second, runs found by regular expressions.
+"""A second evaluator of a period, as naive as can be: one byte a second, gaps closed by regular expressions.
 
 It exists to disagree with ``policies.sla``, of which it imports nothing. Takes and gives plain values, named as in the
 vectors, with times as Unix seconds. Source: spec sla.md sections 2, 4, 5 and 15.
@@ -90,12 +90,15 @@ def _verdict(slot: dict[str, Any], policy: dict[str, Any]) -> tuple[bytes, int]:
 
 
 def _filled(line: bytearray, policy: dict[str, Any]) -> bytes:
-    made = bytes(line)
+    """Between the first bad second and the last: nothing else can lie between two."""
+    marked = line.translate(_ONLY_BAD)
+    first, last = max(marked.find(b"\x01"), 0), marked.rfind(b"\x01") + 1
+    made = bytes(line[first:last])
     if policy["max_bridge_seconds"]:
         made = re.sub(rb"(?<=[bs])i{1,%d}(?=[bs])" % policy["max_bridge_seconds"], _fill, made)
     if policy["merge_gap_seconds"]:
         made = re.sub(rb"(?<=[bsf])[gi]{1,%d}(?=[bsf])" % policy["merge_gap_seconds"], _fill, made)
-    return made
+    return bytes(line[:first]) + made + bytes(line[last:])
 
 
 def _fill(gap: re.Match[bytes]) -> bytes:
@@ -104,11 +107,11 @@ def _fill(gap: re.Match[bytes]) -> bytes:
 
 def _downtime(line: bytes, errors: dict[int, int], begin: int, policy: dict[str, Any]) -> int:
     down = bytearray(len(line))
-    for run in re.finditer(rb"[bsf]+", line):
-        first, last = run.start() + begin, run.end() + begin
+    for start, end in _stretches(line.translate(_ONLY_BAD)):
+        first, last = start + begin, end + begin
         seen = sum(n for slot, n in errors.items() if slot + policy["slot_seconds"] > first and slot < last)
-        if last - first >= policy["min_run_seconds"] and (STRONG in run[0] or seen >= policy["min_run_errors"]):
-            _put(down, run.start(), run.end(), b"\x01")
+        if end - start >= policy["min_run_seconds"] and (STRONG in line[start:end] or seen >= policy["min_run_errors"]):
+            _put(down, start, end, b"\x01")
     return int.from_bytes(down, "big")
 
 
@@ -125,9 +128,17 @@ def _size(mask: int) -> int:
 
 
 def _windows(mask: int, begin: int, stop: int) -> list[list[int]]:
-    return [
-        [run.start() + begin, run.end() + begin] for run in re.finditer(rb"\x01+", mask.to_bytes(stop - begin, "big"))
-    ]
+    return [[start + begin, end + begin] for start, end in _stretches(mask.to_bytes(stop - begin, "big"))]
+
+
+def _stretches(marked: bytes) -> list[tuple[int, int]]:
+    """Where bytes of 1 stand together."""
+    made, end = [], 0
+    while (start := marked.find(b"\x01", end)) >= 0:
+        end = marked.find(b"\x00", start)
+        end = len(marked) if end < 0 else end
+        made.append((start, end))
+    return made
 
 
 def _valid(world: dict[str, Any], begin: int, stop: int, force: int) -> int:

@@ -38,9 +38,6 @@ KINDS: Mapping[str, Kind] = {
     **sla_credit_vectors.KINDS,
     **sla_support_vectors.KINDS,
 }
-UNBUILT = frozenset(["notice", "resolve", "burn", "support", "escalation"]) - set(KINDS)
-"""Kinds whose rules are not written yet; their cases do not run."""
-
 TYPES = ("scheduled_maintenance", "force_majeure", "customer_caused", "third_party", "suspension")
 SPAN: Mapping[str, Shape] = {"from": instant, "to": instant}
 EXCLUSION = record(
@@ -72,7 +69,7 @@ COMMON: Mapping[str, Shape] = {
 def well_formed(directory: Path) -> list[Vector]:
     """The cases that can be run: none of a file that cannot be read, which ``findings`` says."""
     try:
-        return [case for case in cases(directory, FILE) if not complaints(case) and _kind(case) not in UNBUILT]
+        return [case for case in cases(directory, FILE) if not complaints(case)]
     except ValueError:
         return []
 
@@ -97,8 +94,6 @@ def _of_file(whole: Any) -> list[str]:
 def complaints(case: Vector) -> list[str]:
     """What is wrong with the form of a case."""
     name, kind = case.get("name"), _kind(case)
-    if kind in UNBUILT:
-        return []
     if kind not in KINDS:
         return [f"{name}: unknown kind {kind}"]
     shapes = {"name": text, "input": KINDS[kind].input, "expect": KINDS[kind].expect, "why": text}

@@ -29,6 +29,9 @@ VARIABLES = {
     for name in ("ACME_K1_SHA256", "ACME_K2_SHA256", "ADMIN_TOKEN_SHA256")
 }
 VALIDATOR = Draft7Validator(policy_schema())
+NAMED = {name for file in FILES for name in re.findall(r"throttling: ([a-z]\S*)", file.read_text())}
+PROFILES = Catalogue([Profile(name=name) for name in NAMED])
+"""Of the profiles that are built in, whose files are not this floor's, those that the examples name."""
 
 
 def composed(name: str) -> Composed:
@@ -39,7 +42,7 @@ def composed(name: str) -> Composed:
         lines=lambda lines: (directory / lines).read_bytes().splitlines(),
     )
     files = [SourceFile(name=path.name, data=path.read_bytes()) for path in directory.glob("*.yaml")]
-    return compose(files, outside, profiles=Catalogue([Profile(name="salesforce")]))
+    return compose(files, outside, profiles=PROFILES)
 
 
 def plain(path: Path) -> Any:
@@ -140,4 +143,6 @@ def test_the_demo_is_what_the_readme_says() -> None:
 def test_the_order_of_files_changes_nothing() -> None:
     files = [SourceFile(name=path.name, data=path.read_bytes()) for path in (EXAMPLES / "demo").glob("*.yaml")]
     outside = Lookups(variable=VARIABLES.get, secret=str, lines=lambda name: ())
-    assert compose(files, outside).policy == compose(files[::-1], outside).policy
+    policy = compose(files, outside, profiles=PROFILES).policy
+    assert policy is not None
+    assert compose(files[::-1], outside, profiles=PROFILES).policy == policy

@@ -1,10 +1,10 @@
-"""Which profile an upstream gets: by name, and by host."""
+"""Which profile an upstream gets, by name and by host; what becomes of names from outside."""
 
 from __future__ import annotations
 
 import pytest
 
-from policies.throttling import GENERIC, Catalogue, Profile, host_matches
+from policies.throttling import GENERIC, Catalogue, Profile, host_matches, slug
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,19 @@ def test_equal_profiles_are_equal_whoever_read_them() -> None:
     # A reload reads a profile anew; connections to its upstream must not be given up for that.
     assert Profile(name="a", hosts=("h.example.com",)) == Profile(name="a", hosts=("h.example.com",))
     assert Profile(name="a", hosts=("h.example.com",)) != Profile(name="a", hosts=("i.example.com",))
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("Search", "search"),
+        ("API_Calls (daily)", "api-calls-daily"),
+        ('x";r=9, "y', "x-r-9-y"),  # no structured field can be broken by it
+        ("\r\nset-cookie: a", "set-cookie-a"),
+        ("éü", ""),
+        ("-", ""),
+        ("x" * 1000, "x" * 32),
+    ],
+)
+def test_a_name_from_outside_is_never_verbatim(name: str, found: str) -> None:
+    assert slug(name) == found

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import http_sf
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from policies.throttling import MAX_WAIT_S
@@ -77,6 +78,7 @@ POLICIES = [
     ('"a";q=1;', None),
     ('"a" ;q=1', None),  # no blank before a semicolon
     ('"a";\tq=1', None),  # and no tab after one
+    ('"a";q=1;\tw=60', None),
     ('"a";q =1', None),
     ('"a";q= 1', None),
     ('"a;q=1', None),
@@ -91,6 +93,7 @@ POLICIES = [
     ('"a";q=1;b=1.', None),
     ('"a";q=1;b=-', None),
     ('"a";q=1;b=:A:', None),  # one character is no octet
+    ('"a";q=1;b=:AAAAA:', None),
     ('"a";q=1;b=:AAE====:', None),
     ('"a";q=1;b=:=:', None),
     ('"a";q=1;b=:AA E=:', None),
@@ -247,7 +250,8 @@ def test_joined_values_come_apart_at_the_commas_that_joined_them(text: str, foun
     assert split(text) == found
 
 
-keys = st.sampled_from(["q", "w", "r", "t", "a"]) | st.from_regex(r"[a-z*][a-z0-9_\-.*]{0,3}", fullmatch=True)
+known_keys = st.sampled_from(["q", "w", "r", "t", "a"])
+keys = st.from_regex(r"[a-z*][a-z0-9_\-.*]{0,3}", fullmatch=True) | known_keys
 integers = st.sampled_from([0, 1, 60, MAX_WAIT_S, MAX_WAIT_S + 1, 10**15 - 1]) | st.integers(-3, 10**6)
 written_items = st.one_of(
     integers.map(str),
@@ -258,7 +262,7 @@ written_items = st.one_of(
     st.binary(max_size=9).map(http_sf.ser),
     st.booleans().map(http_sf.ser),
     st.integers(-(10**10), 10**11).map(lambda number: f"@{number}"),
-    st.text(max_size=6).filter(lambda text: text.isprintable()).map(lambda text: http_sf.ser(http_sf.DisplayString(text))),
+    st.text(max_size=6).filter(str.isprintable).map(http_sf.DisplayString).map(http_sf.ser),
 )  # fmt: skip
 written_parameters = st.lists(
     st.builds(
@@ -267,13 +271,16 @@ written_parameters = st.lists(
         keys,
         integers.map(str) | written_items | st.none(),
     ),
-    max_size=5,
+    max_size=3,
 ).map("".join)
-names = st.sampled_from(['"default"', '"a"', r'"\"\\"', '"x, y;q=1"', '""'])
+# mostly names, or hardly any field of several members would be well-formed
+values = st.sampled_from(
+    ['"default"', '"a"', r'"\"\\"', '"x, y;q=1"', '""'] * 6 + ["default", "100", ":AAE=:", '("a" b)']
+)
 members = st.builds(
     lambda value, early, parameters: f"{value}{early}{parameters}",
-    st.one_of(names, names, names, names, written_items, st.just('("a" b)')),
-    st.sampled_from([";q=5;w=60", ";r=5;t=60", ";a=5;w=60", ""]),
+    values,
+    st.sampled_from([";q=5;w=60;r=3;t=9", ";r=5;t=60;q=7", ";a=5;w=60;q=3", ";q=5;w=60", ";r=5;t=60", ""]),
     written_parameters,
 )
 fields = st.lists(st.tuples(members, st.sampled_from([", ", ",", " ,\t"])), max_size=4).map(
@@ -293,7 +300,7 @@ dictionaries = st.lists(entries, min_size=1, max_size=5).map(", ".join)
 def mutated(draw: st.DrawFn, texts: st.SearchStrategy[str]) -> str:
     """A text with a few characters put in, taken out, changed or doubled."""
     text = draw(texts)
-    for _ in range(draw(st.integers(1, 3))):
+    for _ in range(draw(st.integers(1, 2))):
         at = draw(st.integers(0, len(text)))
         cut = draw(st.integers(0, 3))
         inserted = draw(
@@ -305,7 +312,7 @@ def mutated(draw: st.DrawFn, texts: st.SearchStrategy[str]) -> str:
     return text
 
 
-def parsed(text: str, shape: str) -> http_sf.StructuredType | None:
+def parsed(text: str, shape: str) -> Any:
     """What the oracle makes of a value, its surrounding blanks taken off as HTTP does."""
     try:
         return http_sf.parse(text.strip(" \t").encode("latin-1"), tltype=shape)
@@ -318,7 +325,7 @@ def natural(item: object) -> int | None:
     return item if type(item) is int and item >= 0 else None
 
 
-def expected_members(text: str) -> list[tuple[str, dict[str, object]]] | None:
+def expected_members(text: str) -> Any:
     members = parsed(text, "list")
     if not members or not all(isinstance(value, str) for value, _ in members):  # its Tokens are no str
         return None
@@ -354,19 +361,21 @@ def expected_dictionary(text: str) -> dict[str, int] | None:
     return {key: item for key, item in known.items() if key != "reset" or item <= MAX_WAIT_S} or None
 
 
-rows = st.sampled_from([text for text, _ in (*POLICIES, *CURRENT)])
-dictionary_rows = st.sampled_from([text for text, _ in DICTIONARIES])
+rows = st.sampled_from([text for text, found in (*POLICIES, *CURRENT) if found])
+dictionary_rows = st.sampled_from([text for text, found in DICTIONARIES if found])
 latin_1 = st.text(st.characters(max_codepoint=255))
 
 
-@given(fields | mutated(fields) | mutated(rows) | rows | latin_1)
+@given(fields | mutated(fields) | mutated(rows) | latin_1)
+@settings(max_examples=300)
 @example('"a";b=@999999999999;q=1')
 def test_an_independent_parser_agrees_on_every_field(text: str) -> None:
     assert policies(text) == expected_policies(text)
     assert current(text) == expected_current(text)
 
 
-@given(dictionaries | mutated(dictionaries) | mutated(dictionary_rows) | dictionary_rows | latin_1)
+@given(dictionaries | mutated(dictionaries) | mutated(dictionary_rows) | latin_1)
+@settings(max_examples=200)
 def test_an_independent_parser_agrees_on_every_dictionary(text: str) -> None:
     assert dictionary(text) == expected_dictionary(text)
 
@@ -394,8 +403,10 @@ def test_what_was_joined_comes_apart_again(values: list[str]) -> None:
     assert split(",".join(values)) == values
 
 
-HOSTILE = ['"a";', '"a"', '"', ",", "1,", "1;a", "1 ", "1;a ;", '1;a="', ';a="', '"a";a', '"a\\', '"a";a=1 ,', "(", "a=(",
-           "a=(1 ", "a=1,", "a;", "A", "Mon, ", '"a";q=:', '"a";q=:AAAA', '"a";q=%"%c3', '"a";q=1;b="', "-", "1.", "\\", '\\"']  # fmt: skip
+HOSTILE = [
+    '"', '"a"', '"a";', '"a";a', '"a\\', '"a";a=1 ,', '"a";q=:', '"a";q=:AAAA', '"a";q=%"%c3', '"a";q=1;b="', ';a="',
+    "1,", "1 ", "1.", "1;a", "1;a ;", '1;a="', "a;", "a=(", "a=(1 ", "a=1,", "A", "Mon, ", ",", "(", "-", "\\", " ",
+]  # fmt: skip
 READERS: list[Callable[[str], object]] = [policies, current, limits, dictionary, split]
 
 

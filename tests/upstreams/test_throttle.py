@@ -42,6 +42,40 @@ def test_the_first_rule_that_holds_decides() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("parameter", "unit"),
+    [
+        ('qu="content-bytes"', "content-bytes"),
+        ('w=10;qu="concurrent-requests"', "concurrent-requests"),
+        ('qu="requests"', None),
+        ("qu=bytes", None),
+        ('qu="Bytes; drop"', None),  # E7: nobody's text verbatim
+        ('x="qu="', None),
+    ],
+)
+def test_what_a_quota_counts_is_kept(parameter: str, unit: str | None) -> None:
+    sent = {"ratelimit-policy": f'"a\\"b";q=9;{parameter}, "c";q=5', "ratelimit": '"a\\"b";r=1, "c";r=2'}
+    assert [member.qu for member in read(GENERIC, 200, sent).members] == [unit, None]
+
+
+def test_of_more_limits_than_are_read_those_with_the_least_left_count() -> None:
+    sent = ", ".join(f'"n{number}";r={40 - number};t=5' for number in range(41))
+    found = read(GENERIC, 429, {"ratelimit": sent})
+    assert sorted(member.r or 0 for member in found.members) == [*range(16)]
+    assert found.selected is not None
+    assert (found.selected.name, found.selected.r, found.retry_after_seconds) == ("n40", 0, 5)
+
+
+@pytest.mark.parametrize("reading", [GENERIC, profile("remaining: x-left")])
+def test_policies_with_names_of_their_own_are_not_one_because_their_counts_are_equal(reading: Profile) -> None:
+    full = {"ratelimit-policy": '"read";q=9;w=60, "write";q=9', "ratelimit": '"read";r=9;t=60, "write";r=9;t=60'}
+    again = {**full, "ratelimit-limit": "9", "ratelimit-remaining": "9", "ratelimit-reset": "60"}
+    for sent in (full, again):
+        members = read(reading, 200, sent).members
+        assert [(each.name, each.q, each.r, each.t) for each in members] == [("read", 9, 9, 60), ("write", 9, 9, 60)]
+    assert len(read(GENERIC, 200, {"ratelimit": '"read";r=9;t=60, "read";r=9;t=60'}).members) == 1
+
+
 def test_all_conditions_of_a_rule_must_hold() -> None:
     rules = profile("when: [{status: 403, header: x-slow, and: [{body: data, absent: true}], executed: nothing}]")
     assert read(rules, 403, {"x-slow": "1"}).throttled
@@ -299,6 +333,10 @@ def test_only_what_is_read_or_must_not_pass_is_looked_at() -> None:
         ("when: [{status: 429, header: x}]", []),
         ("when: [{status: [200, 403], body: a}]", [200, 403]),
         ("retry_after: [{body: a}]", [429]),
+        ("default_wait: {body: a}", [429]),
+        ("limits: {day: {limit: x, if: {body: a}}}", [429]),
+        ("retry_after: [{restore: {requested: {body: a}, available: {header: b}, rate: {header: c}}}]", [429]),
+        ("retry_after: [{restore: {requested: {header: a}, available: {header: b}, rate: {header: c}}}]", []),
         ("when: [{status: 200, body: a}]\ninspect: {statuses: [400]}", [400]),
     ],
 )
@@ -307,6 +345,11 @@ def test_a_body_is_asked_for_only_where_something_stands_in_it(text: str, asked:
     json = [(b"content-type", b"application/problem+json; charset=utf-8")]
     assert [status for status in (200, 400, 403, 429, 503) if reader.inspects(status, json)] == asked
     assert not any(reader.inspects(status, [(b"content-type", b"image/png")]) for status in asked)
+
+
+def test_a_content_type_is_compared_in_any_case() -> None:
+    reader = Reader(profile("inspect: {statuses: [200], content_types: [Application/JSON]}"))
+    assert reader.inspects(200, [(b"content-type", b"application/Json")])
 
 
 # --- which limit counts (N9) ------------------------------------------------------------------------------------

@@ -1,13 +1,13 @@
 """A case of ``throttle.json``: one answer of an upstream, and what is to be read from it.
 
-Source: spec throttling.md section 1. Names what the form allows, turns a case into
-the reader's arguments, and its conclusion into the case's words.
+Source: spec throttling.md section 1. Names what the form allows, turns a case into the reader's arguments, and its
+conclusion into the case's words.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,6 +15,7 @@ from gateway.profiles import built_in
 from policies.throttling import GENERIC, Kind, Profile, Throttle
 from tests.vector_files import Vector, cases, repeated
 from upstreams.throttle import normalise
+from upstreams.transport import Headers
 
 FILE = "throttle.json"
 REQUIRED = {"id", "provider", "request_host", "response", "now_unix", "expect", "class"}
@@ -94,20 +95,26 @@ def profile_of(case: Vector) -> Profile:
 
 
 def observed(case: Vector, profile: Profile) -> Mapping[str, object]:
-    """What the product reads from the case's answer, in the words of ``expect`` and ``class``."""
+    """What the product reads from the case's answer."""
     response = case["response"]
-    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response["headers"]]
-    now_us = case["now_unix"] * 1_000_000
-    return projected(normalise(response["status"], headers, _octets(response["body"]), profile, now_us))
+    headers, body = lines(response["headers"]), octets(response["body"])
+    return projected(normalise(response["status"], headers, body, profile, case["now_unix"] * 1_000_000))
 
 
-def _octets(body: object) -> bytes:
+def lines(pairs: Iterable[tuple[str, str]]) -> Headers:
+    """A case's fields, as they come."""
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
+
+
+def octets(body: object) -> bytes:
+    """A case's body, as it comes."""
     if body is None:
         return b""
     return (body if isinstance(body, str) else json.dumps(body)).encode()
 
 
 def projected(throttle: Throttle) -> Mapping[str, object]:
+    """A conclusion in the words of ``expect`` and ``class``."""
     limit = throttle.selected
     return {
         "throttled": throttle.throttled,

@@ -33,5 +33,6 @@ async def stage(
 ) -> AsyncIterator[Stage]:
     server, engine = request.param
     tenants = getattr(request.module, "TENANTS", ())
-    async with staged(tmp_path_factory.mktemp("wire"), server, engine, tenants=tenants) as started:
+    changes = getattr(request.module, "UPSTREAMS", {})
+    async with staged(tmp_path_factory.mktemp("wire"), server, engine, tenants=tenants, changes=changes) as started:
         yield started

@@ -14,8 +14,8 @@ import itertools
 import json
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,14 @@ from tests.wire.caller import Caller, Hearing, calling, message
 from tests.wire.harness import START_TIMEOUT_S, STOP_TIMEOUT_S, ServerName
 from upstreams.pool import Transports
 
+Changes = Mapping[str, Mapping[str, Any]]
+"""Of upstreams by name: fields that are not what the policy file says."""
 KEY = "wire-key"
 """The credential of the tenant that has one slot."""
 OTHER_KEY = "other-key"
 """Of a tenant with slots to spare."""
 PROBES = 10
+NOTHING: Changes = {}
 _markers = itertools.count(1)
 
 
@@ -286,17 +289,18 @@ async def _nobody() -> AsyncIterator[socket.socket]:
         yield taken
 
 
-def _loaded(directory: Path, text: str) -> Snapshot:
+def _loaded(directory: Path, text: str, changes: Changes) -> Snapshot:
     directory.mkdir()
     (directory / "wire.yaml").write_text(text)
     loaded = load(directory, env={}, secrets_dir=None)
     assert loaded.policy is not None, [str(finding) for finding in loaded.findings]
-    return Snapshot(loaded.policy)
+    upstreams = {name: replace(each, **changes.get(name, {})) for name, each in loaded.policy.upstreams.items()}
+    return Snapshot(replace(loaded.policy, upstreams=upstreams))
 
 
 @contextlib.asynccontextmanager
 async def staged(
-    home: Path, server: ServerName, engine: str = "http1", *, tenants: Sequence[str] = ()
+    home: Path, server: ServerName, engine: str = "http1", *, tenants: Sequence[str] = (), changes: Changes = NOTHING
 ) -> AsyncIterator[Stage]:
     """The gateway at work, with one more tenant for each of ``tenants``."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=http_servers.BACKLOG)
@@ -305,7 +309,7 @@ async def staged(
     async with Origin().serving() as origin, Origin().serving() as quick, _plain() as plain, _nobody() as nobody:
         ports = {"origin": origin.port, "quick": quick.port, "own": port, "plain": plain}
         ports["refusing"] = nobody.getsockname()[1]
-        snapshot = _loaded(home / "policies", policy(engine, ports, tenants))
+        snapshot = _loaded(home / "policies", policy(engine, ports, tenants), changes)
         store = MemoryStore(clock, home / "state")
         await store.start()
         listeners = frozenset((("127.0.0.1", port),))

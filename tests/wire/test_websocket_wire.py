@@ -221,7 +221,6 @@ async def test_a_rate_limit_counts_handshakes_and_refuses_with_a_429(tmp_path: P
 @pytest.mark.parametrize(
     ("answer", "status", "body"),
     [
-        (b"429 Too Many Requests\r\nretry-after: 9\r\ncontent-length: 5\r\n\r\nslow!", 429, b"slow!"),
         (
             b"401 Unauthorized\r\nwww-authenticate: Basic\r\ntransfer-encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n",
             401,
@@ -242,11 +241,27 @@ async def test_an_answer_other_than_101_passes(
     async with stage(tmp_path, script, server) as at:
         refused = await refusal(at)
         assert (refused.status_code, bytes(refused.body or b"")) == (status, body)
-        if status == 429:
-            assert refused.headers["retry-after"] == "9"
         outcome = await at.outcome()
     assert (outcome.status, outcome.upstream_status, outcome.origin) == (status, status, "upstream")
-    assert outcome.source == ("upstream" if status == 429 else None)
+    assert outcome.source is None
+
+
+@both
+async def test_a_handshake_that_the_upstream_throttles_is_answered_like_a_call(
+    tmp_path: Path, server: ServerName
+) -> None:
+    async def script(line: Line) -> None:
+        line.send(b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 9\r\ncontent-length: 5\r\n\r\nslow!")
+
+    async with stage(tmp_path, script, server) as at:
+        refused = await refusal(at)
+        told = json.loads(refused.body or b"")
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "9")
+        assert (told["source"], told["retry_after_seconds"], told["estimated"]) == ("upstream", 9, False)
+        assert refused.headers["proxy-status"] == "tiergate; received-status=429"
+        outcome = await at.outcome()
+    assert (outcome.status, outcome.upstream_status, outcome.origin) == (429, 429, "upstream")
+    assert (outcome.source, outcome.reason) == ("upstream", "upstream-throttled")
 
 
 @both
