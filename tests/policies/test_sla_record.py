@@ -170,6 +170,16 @@ def test_a_running_month_is_provisional_and_its_rest_not_dark() -> None:
     assert record["figure"]["gross_downtime_seconds"] == record_of(MONTH)["figure"]["gross_downtime_seconds"]
 
 
+def test_what_is_not_known_yet_makes_no_dark_minute_a_long_one() -> None:
+    """The last sign of life came a minute before the evidence ends: that is a minute, and not the rest of the month."""
+    basis = basis_of(case_named("contract_not_in_force"))
+    until = read("2026-04-20T00:00:00Z")
+    alive = tuple(replace(each, to_s=until - 60) for each in basis.alive)
+    head = replace(basis.head, contract=(None, None), known_until_s=until)
+    figure = monthly(replace(basis, head=head, alive=alive))["figure"]
+    assert (figure["downtime_seconds"], figure["degraded_seconds"]) == (0, 60)
+
+
 @pytest.mark.parametrize(("failing", "downtime"), [(("a",), 0), (("a", "b"), 600)])
 def test_what_most_vantage_points_could_not_reach_was_dark(failing: tuple[str, ...], downtime: int) -> None:
     basis = basis_of(case_named("contract_not_in_force"))
