@@ -144,6 +144,7 @@ def _head(header: Value) -> Head:
         if not all(type(each) is int and each >= 0 for each in lines.values()):
             raise ValueError("lines are not counted by whole numbers")
         _check_totals(header.get("totals"))
+        canonical(header)  # a lone surrogate or too large a number is no one's to hash later
         return head_of({name: each for name, each in header.items() if name not in CLAIMS})
     except ValueError as error:
         raise Unreadable(1, str(error)) from None

@@ -143,6 +143,8 @@ def test_a_line_of_wrong_form_is_refused_with_its_number(
         (_set("rows_sha256", None), "not 64 hex digits"),
         (_set("lines", {"counters": 1}), "lines lacks"),
         (_set("totals", {"tenant": {"2026-04-01": {"good": "1"}}}), "no whole numbers"),
+        (_set("totals", {"tenant": {"2026-04-01": {"good": 2**60}}}), "no canonical form"),
+        (_set("version", {"id": "\ud800", "number": "1.0.0", "sha256": "ab" * 32}), "no Unicode text"),
         (_set("owners", {"crm": "nobody"}), "owner 'nobody' of 'crm'"),
         (_set("provenance", {"colour": "tier:x"}), "provenance has no key 'colour'"),
         (_set("commitments", [{"share": "99/100", "under_ms": 400}]), "no bucket bound"),
