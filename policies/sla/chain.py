@@ -38,6 +38,15 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Withheld:
+    """The place of an act that its reader may not see, such as another customer's: only that it is there holds."""
+
+    number: int
+    previous: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Break:
     """The first link that does not hold. Nothing is known of the links behind it."""
 
@@ -64,12 +73,12 @@ def _hash(previous: str, act: Act) -> str:
     return digest({"act": written, "previous": previous})
 
 
-def verify(links: Iterable[Link], tip: str | None = None) -> Break | None:
+def verify(links: Iterable[Link | Withheld], tip: str | None = None) -> Break | None:
     """The first broken link of a whole log in its order; None when all hold.
 
     A log that was cut short at its end still holds: ``tip`` is the last hash as somebody else kept it.
     """
-    last: Link | None = None
+    last: Link | Withheld | None = None
     number = 0
     for number, link in enumerate(links, 1):
         reason = _fault(link, number, last)
@@ -81,12 +90,14 @@ def verify(links: Iterable[Link], tip: str | None = None) -> Break | None:
     return None
 
 
-def _fault(link: Link, number: int, last: Link | None) -> str | None:
+def _fault(link: Link | Withheld, number: int, last: Link | Withheld | None) -> str | None:
     if link.number != number:
         return f"number {link.number} stands in place {number}"
     if link.previous != (ORIGIN if last is None else last.hash):
         return "it does not continue the link before it"
-    if last is not None and link.act.at_s < last.act.at_s:
+    if isinstance(link, Withheld):
+        return None
+    if isinstance(last, Link) and link.act.at_s < last.act.at_s:
         return "it is dated before the link before it"
     try:
         sound = _hash(link.previous, link.act) == link.hash

@@ -17,7 +17,8 @@ from gateway.cli import app
 from tests.gateway.processes import ROOT, Gateway, until
 
 COMMANDS = (
-    "serve", "check", "explain", "schema", "throttle", "status", "reload", "keys mint", "keys list", "mock upstream",
+    "serve", "check", "explain", "schema", "throttle", "status", "reload", "keys mint", "keys list",
+    "sla verify", "sla report", "mock upstream",
 )  # fmt: skip
 
 
