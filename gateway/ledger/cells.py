@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from policies.sla.histogram import BUCKETS
 from policies.sla.outcome import Class
 
 CLASSES: Final[tuple[Class, ...]] = (
@@ -29,14 +30,9 @@ ELIGIBLE: Final = 3
 """Good and bad come first. Their latency is counted; that of ignored requests is nobody's promise, and a flood of
 quick refusals must not dilute it."""
 
-BOUNDS_US: Final = tuple(
-    milliseconds * 1_000 for milliseconds in (5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000)
-)
-"""Upper bounds of the latency buckets (K2), each excluded from its bucket; behind them one for all longer times."""
-
 LATENCY: Final = len(CLASSES)
 """The place of the first latency bucket."""
-WIDTH: Final = LATENCY + len(BOUNDS_US) + 1
+WIDTH: Final = LATENCY + BUCKETS
 
 Counters = tuple[int, ...]
 """``WIDTH`` counts: one per class, then one per latency bucket."""

@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Mapping
 from sys import intern
 
-from gateway.ledger.cells import BOUNDS_US, CLASSES, ELIGIBLE, LATENCY, PLACES, WIDTH, Cell
+from gateway.ledger.cells import CLASSES, ELIGIBLE, LATENCY, PLACES, WIDTH, Cell
 from policies.exchange import Exchange, Outcome
 from policies.ports import Clock
+from policies.sla.histogram import BOUNDS_US
 from policies.sla.outcome import classify
 
 MINUTE_US = 60_000_000

@@ -22,11 +22,10 @@ from gateway.ledger.database import Database, StoreError
 from gateway.ledger.days import DAY_S, Entry
 from gateway.ledger.spool_file import LifeRow
 from gateway.ledger.tables import alive_interval, name, packed_day, slot_counter
+from policies.sla.counters import AHEAD_S
 
 log = logging.getLogger("tiergate.ledger")
 
-AHEAD_S = 300
-"""A slot that begins further ahead of the receiver's clock than this is refused (D5)."""
 RETENTION_S = 403 * DAY_S
 """Thirteen of the longest months: twelve of history and the open one (D7)."""
 _MANY = 500
@@ -320,4 +319,4 @@ def _add(total: dict[_Key, Counters], key: _Key, counters: Counters) -> None:
     total[key] = counters if known is None else added(known, counters)
 
 
-__all__ = ["AHEAD_S", "RETENTION_S", "Store", "StoreError"]
+__all__ = ["RETENTION_S", "Store", "StoreError"]

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 
 import pytest
 
-from gateway.ledger.cells import BOUNDS_US, LATENCY, PLACES, Cell, requests
+from gateway.ledger.cells import LATENCY, PLACES, Cell, requests
 from gateway.ledger.minutes import AHEAD_US, MINUTE_US, Minutes
+from policies.sla.histogram import BOUNDS_US
 from tests.gateway.facts import finished, outcome
 from tests.middleware.harness import VirtualClock
 
