@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ KNOWN = ("throttle.json", "sla.json")
 """Files that a suite runs. Others in a directory are not looked at."""
 
 Vector = Mapping[str, Any]
+Complaints = Callable[[Vector], list[str]]
+"""What is wrong with the form of one case."""
 
 
 def document(directory: Path, name: str) -> Any:
@@ -35,6 +37,23 @@ def cases(directory: Path, name: str) -> list[Vector]:
     return found
 
 
-def repeated(vectors: Sequence[Vector], key: str = "id") -> list[str]:
-    """Names, under ``key``, that more than one case has."""
+def well_formed(directory: Path, name: str, complaints: Complaints) -> list[Vector]:
+    """The cases that can be run: none of a file that cannot be read, which ``findings`` says."""
+    try:
+        return [case for case in cases(directory, name) if not complaints(case)]
+    except ValueError:
+        return []
+
+
+def findings(directory: Path, name: str, complaints: Complaints, *, key: str = "id") -> list[str]:
+    """Everything that is wrong with the form of a file and of its cases, whose names stand under ``key``."""
+    try:
+        found = cases(directory, name)
+    except ValueError as error:
+        return [str(error)]
+    said = [f"{each}: the {key} comes twice" for each in _repeated(found, key)]
+    return said + [complaint for case in found for complaint in complaints(case)]
+
+
+def _repeated(vectors: Sequence[Vector], key: str) -> list[str]:
     return [name for name, count in Counter(str(each.get(key)) for each in vectors).items() if count > 1]

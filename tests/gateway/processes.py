@@ -39,6 +39,8 @@ def until(look: Callable[[], T], *, deadline_s: float = DEADLINE_S) -> T:
 class Gateway:
     """One gateway process under test. Use as a context manager; ``ready`` waits for it to serve."""
 
+    program: tuple[str, ...] = (str(TOY),)
+
     def __init__(self, home: Path, policy: dict[str, Any] | None = None, **env: str) -> None:
         self.policies = home / "policy"
         self.policies.mkdir(exist_ok=True)
@@ -63,7 +65,7 @@ class Gateway:
 
     def start(self) -> Gateway:
         self.process = subprocess.Popen(
-            [sys.executable, str(TOY), "serve"],
+            [sys.executable, *self.program, "serve"],
             env=self.env,
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -131,3 +133,14 @@ class Gateway:
         assert self.process is not None
         _, text = self.process.communicate(timeout=DEADLINE_S)
         return self.process.returncode, text
+
+
+class Shipped(Gateway):
+    """The gateway as it is shipped, under a policy of its own format, in processes of its own."""
+
+    program = ("-m", "gateway.cli")
+
+    def __init__(self, home: Path, policy: dict[str, Any], **env: str) -> None:
+        super().__init__(home, TIERGATE_LISTEN="127.0.0.1:0", TIERGATE_ADMIN="127.0.0.1:0", **env)
+        (self.policies / "policy.json").unlink()
+        (self.policies / "policy.yaml").write_text(json.dumps(policy))

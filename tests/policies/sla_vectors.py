@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests import vector_files
 from tests.policies import sla_credit_vectors, sla_figure_vectors, sla_outcome_vectors, sla_support_vectors
 from tests.policies.vector_shapes import (
     Case,
@@ -26,7 +27,7 @@ from tests.policies.vector_shapes import (
     table,
     text,
 )
-from tests.vector_files import Vector, cases, document, repeated
+from tests.vector_files import Vector, cases, document
 
 FILE = "sla.json"
 PLAIN = "availability"
@@ -67,22 +68,17 @@ COMMON: Mapping[str, Shape] = {
 
 
 def well_formed(directory: Path) -> list[Vector]:
-    """The cases that can be run: none of a file that cannot be read, which ``findings`` says."""
-    try:
-        return [case for case in cases(directory, FILE) if not complaints(case)]
-    except ValueError:
-        return []
+    """The cases that can be run."""
+    return vector_files.well_formed(directory, FILE, complaints)
 
 
 def findings(directory: Path) -> list[str]:
-    """Everything that is wrong with the form of the file and of its cases."""
+    """Everything that is wrong with the form of the file, of its head and of its cases."""
+    said = vector_files.findings(directory, FILE, complaints, key="name")
     try:
-        found = cases(directory, FILE)
-    except ValueError as error:
-        return [str(error)]
-    said = _of_file(document(directory, FILE)) if found else []
-    said += [f"{name}: the name comes twice" for name in repeated(found, "name")]
-    return said + [complaint for case in found for complaint in complaints(case)]
+        return [*(_of_file(document(directory, FILE)) if cases(directory, FILE) else []), *said]
+    except ValueError:
+        return said
 
 
 def _of_file(whole: Any) -> list[str]:

@@ -13,7 +13,8 @@ from typing import Any, get_args
 
 from gateway.profiles import built_in
 from policies.throttling import GENERIC, Kind, Profile, Throttle
-from tests.vector_files import Vector, cases, repeated
+from tests import vector_files
+from tests.vector_files import Vector
 from upstreams.throttle import normalise
 from upstreams.transport import Headers
 
@@ -28,21 +29,13 @@ CHOSEN_BY_NAME = ".example.com"
 
 
 def well_formed(directory: Path) -> list[Vector]:
-    """The cases that can be run: none of a file that cannot be read, which ``findings`` says."""
-    try:
-        return [case for case in cases(directory, FILE) if not complaints(case)]
-    except ValueError:
-        return []
+    """The cases that can be run."""
+    return vector_files.well_formed(directory, FILE, complaints)
 
 
 def findings(directory: Path) -> list[str]:
     """Everything that is wrong with the form of the file and of its cases."""
-    try:
-        found = cases(directory, FILE)
-    except ValueError as error:
-        return [str(error)]
-    said = [f"{id}: the id comes twice" for id in repeated(found)]
-    return said + [complaint for case in found for complaint in complaints(case)]
+    return vector_files.findings(directory, FILE, complaints)
 
 
 def complaints(case: Vector) -> list[str]:

@@ -7,8 +7,6 @@ import contextlib
 import http.client
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.gateway.processes import DEADLINE_S, Gateway, until
+from tests.gateway.processes import DEADLINE_S, Shipped, until
 from tests.wire.harness import SERVERS, ServerName
 from tests.wire.sockets import KEY, TEXT, Line, Script, close, ended, frame, policy, scripted
 
@@ -24,25 +22,14 @@ pytestmark = pytest.mark.anyio
 both = pytest.mark.parametrize("server", SERVERS)
 
 
-class Real(Gateway):
-    """The gateway as it is shipped, in processes of its own."""
+class Real(Shipped):
+    """Its access log can be read."""
 
     def __init__(self, home: Path, server: ServerName, origin: int, **drain: str) -> None:
         self.lines = home / "access.log"
-        super().__init__(
-            home, TIERGATE_SERVER=server, TIERGATE_ACCESS_LOG=str(self.lines), ORIGIN_PORT=str(origin),
-            TIERGATE_LISTEN="127.0.0.1:0", TIERGATE_ADMIN="127.0.0.1:0",
-        )  # fmt: skip
         files = {**policy(slots=2), "server": {"drain": drain}}
-        (self.policies / "policy.json").unlink()
-        (self.policies / "policy.yaml").write_text(json.dumps(files))
-
-    def start(self) -> Gateway:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "gateway.cli", "serve"],
-            env=self.env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
-        return self
+        env = {"TIERGATE_SERVER": server, "TIERGATE_ACCESS_LOG": str(self.lines), "ORIGIN_PORT": str(origin)}
+        super().__init__(home, files, **env)
 
     def logged(self) -> list[Any]:
         return [json.loads(line) for line in self.lines.read_text().splitlines()]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -20,7 +17,7 @@ from gateway.ledger.worker import WorkerLedger
 from gateway.stores.quota_file import StateError
 from tests.gateway.facts import finished, outcome
 from tests.gateway.ledger.recording import NOON_S, SECOND, spooled
-from tests.gateway.processes import Gateway
+from tests.gateway.processes import Shipped
 from tests.middleware.harness import VirtualClock
 
 EVER = (0, 4_000_000_000)
@@ -102,24 +99,8 @@ POLICY = {
 }
 
 
-class Real(Gateway):
-    """The gateway as it is shipped. Its callers have no key, so every answer is its own and counts under no tenant."""
-
-    def __init__(self, home: Path, **env: str) -> None:
-        super().__init__(home, TIERGATE_LISTEN="127.0.0.1:0", TIERGATE_ADMIN="127.0.0.1:0", **env)
-        (self.policies / "policy.json").unlink()
-        (self.policies / "policy.yaml").write_text(json.dumps(POLICY))
-
-    def start(self) -> Gateway:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "gateway.cli", "serve"],
-            env=self.env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
-        return self
-
-
 def test_a_drain_leaves_every_call_in_the_ledger(tmp_path: Path) -> None:
-    with Real(tmp_path, TIERGATE_INSTANCE="gw-1") as running:
+    with Shipped(tmp_path, POLICY, TIERGATE_INSTANCE="gw-1") as running:
         running.ready()
         statuses = [running.get("/x")[0] for _ in range(25)]
         running.signal(signal.SIGTERM)
@@ -134,7 +115,7 @@ def test_a_drain_leaves_every_call_in_the_ledger(tmp_path: Path) -> None:
 
 def test_a_store_that_is_away_stops_nobody_and_its_password_is_on_no_command_line(tmp_path: Path) -> None:
     url = f"postgresql://tiergate:s3cret@/ledger?host={tmp_path}"
-    with Real(tmp_path, TIERGATE_LEDGER_URL=url) as running:
+    with Shipped(tmp_path, POLICY, TIERGATE_LEDGER_URL=url) as running:
         running.ready()
         assert running.get("/x")[0] == 401
         (worker,) = running.status()["workers"]
@@ -152,7 +133,7 @@ def test_a_newer_ledger_ends_the_start_with_code_3(tmp_path: Path) -> None:
     database = Database(default_url(tmp_path / "state"))
     database.migrate({**MIGRATIONS, 2: lambda connection: None})
     database.close()
-    with Real(tmp_path) as running:
+    with Shipped(tmp_path, POLICY) as running:
         code, text = running.end()
     assert code == 3
     assert "newer Tiergate (version 2, this one knows 1)" in text
