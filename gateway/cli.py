@@ -9,14 +9,24 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 
+from gateway.command_line import (
+    Output,
+    OutputOption,
+    PoliciesOption,
+    Shape,
+    StateOption,
+    UsageError,
+    asked,
+    fail,
+    settings_of,
+)
 from gateway.exit_codes import EXIT_BUG, EXIT_ENVIRONMENT, EXIT_FINDING, EXIT_USAGE
+from gateway.sla.cli import sla_app
 
 CLICK_USAGE = 2
 
@@ -29,31 +39,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 keys_app = typer.Typer(help="API keys: mint one, see which are used.", no_args_is_help=True)
-sla_app = typer.Typer(help="The SLA: verify an export, print a report of it.", no_args_is_help=True)
 mock_app = typer.Typer(help="Test doubles.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 app.add_typer(sla_app, name="sla")
 app.add_typer(mock_app, name="mock")
-
-
-class Output(StrEnum):
-    text = "text"
-    json = "json"
-    github = "github"
-
-
-class Shape(StrEnum):
-    text = "text"
-    json = "json"
-
-
-PoliciesOption = Annotated[Path | None, typer.Option("--policies", help="Policy directory. [TIERGATE_POLICIES]")]
-StateOption = Annotated[Path | None, typer.Option("--state-dir", help="State directory. [TIERGATE_STATE_DIR]")]
-OutputOption = Annotated[Output, typer.Option("--output", help="How findings are written.")]
-
-
-class UsageError(Exception):
-    """An argument or setting that cannot be used."""
 
 
 def _version(asked: bool) -> None:
@@ -94,7 +83,7 @@ def serve(
         raise UsageError("--listen already says host and port; leave out --host and --port")
     if listen is None and (host is not None or port is not None):
         listen = _listen(host, port)
-    settings = _settings(
+    settings = settings_of(
         policies=policies, listen=listen, admin=admin, workers=workers, server=server, state_dir=state_dir
     )
     logs.configure(settings.log_level, "supervisor")
@@ -107,15 +96,6 @@ def _listen(host: str | None, port: int | None) -> str:
     return f"[{text}]:{chosen}" if ":" in text else f"{text}:{chosen}"
 
 
-def _settings(**flags: Any) -> Any:
-    from gateway.settings import SettingsError, from_environment
-
-    try:
-        return from_environment(os.environ, **flags)
-    except SettingsError as error:
-        raise UsageError(str(error)) from error
-
-
 @app.command(epilog="Example: tiergate check policy/ --output github")
 def check(
     directory: Annotated[Path | None, typer.Argument(help="Policy directory; default: TIERGATE_POLICIES.")] = None,
@@ -124,10 +104,10 @@ def check(
     """Report every mistake of a policy directory as file:line:col; exit 1 when there is one."""
     from gateway.check import run_check
 
-    chosen = directory or _settings().policies
+    chosen = directory or settings_of().policies
     if not chosen.is_dir():
         what = "is not a directory" if chosen.exists() else "does not exist; give one: tiergate check DIR"
-        _fail(f"policy directory {chosen} {what}", EXIT_ENVIRONMENT)
+        fail(f"policy directory {chosen} {what}", EXIT_ENVIRONMENT)
     raise typer.Exit(run_check(chosen, output.value, sys.stdout, os.environ))
 
 
@@ -196,7 +176,7 @@ def throttle(
     except Unusable as error:
         raise UsageError(str(error)) from error
     except OSError as error:
-        _fail(f"{error.filename}: {error.strerror}", EXIT_ENVIRONMENT)
+        fail(f"{error.filename}: {error.strerror}", EXIT_ENVIRONMENT)
     typer.echo((throttle_report.as_json if as_json else throttle_report.as_text)(judge(asked)), nl=False)
 
 
@@ -240,7 +220,7 @@ def _key_id(sha256: str) -> str:
 @keys_app.command("list", epilog="Example: tiergate keys list --output json")
 def list_keys(state_dir: StateOption = None, output: OutputOption = Output.text) -> None:
     """When each key was last used, as the running gateway saw it."""
-    used = _ask("keys", state_dir)["last_used"]
+    used = asked("keys", state_dir)["last_used"]
     if output is Output.json:
         typer.echo(json.dumps({"schema": 1, "last_used_s": used}))
         return
@@ -259,7 +239,7 @@ def _utc(when_s: int) -> str:
 @app.command(epilog="Example: tiergate status --state-dir /var/lib/tiergate")
 def status(state_dir: StateOption = None, output: OutputOption = Output.text) -> None:
     """What the running gateway says of itself."""
-    answer = _ask("status", state_dir)
+    answer = asked("status", state_dir)
     if output is Output.json:
         typer.echo(json.dumps({"schema": 1, **answer}))
         return
@@ -281,7 +261,7 @@ def status(state_dir: StateOption = None, output: OutputOption = Output.text) ->
 @app.command(epilog="Example: tiergate reload")
 def reload(state_dir: StateOption = None, output: OutputOption = Output.text) -> None:
     """Read the policy directory now; exit 1 when it was rejected (the last good one stays in force)."""
-    answer = _ask("reload", state_dir)
+    answer = asked("reload", state_dir)
     if output is Output.json:
         typer.echo(json.dumps({"schema": 1, **answer}))
     else:
@@ -294,105 +274,6 @@ def reload(state_dir: StateOption = None, output: OutputOption = Output.text) ->
             typer.echo(pending)
     good = all(one["outcome"] in ("accepted", "unchanged") for one in answer["workers"])
     raise typer.Exit(0 if good else EXIT_FINDING)
-
-
-def _ask(what: str, state_dir: Path | None) -> dict[str, Any]:
-    from gateway.control import ControlError, request
-
-    settings = _settings(state_dir=state_dir)
-    try:
-        return request(settings.control_socket, what)
-    except ControlError as error:
-        _fail(str(error), EXIT_ENVIRONMENT)
-
-
-@sla_app.command(
-    "verify", epilog="Example: tiergate sla verify acme-2026-04.jsonl --record acme-2026-04.json --my-log requests.csv"
-)
-def verify_export(
-    export: Annotated[Path, typer.Argument(help="The evidence of a month, as JSON lines.")],
-    record: Annotated[Path | None, typer.Option(help="The published record (JSON) to be confirmed by it.")] = None,
-    my_log: Annotated[
-        Path | None,
-        typer.Option(help="Your own request log: JSON lines or CSV with time, status, and request_id if you have it."),
-    ] = None,
-    output: OutputOption = Output.text,
-) -> None:
-    """Compute the figure of an export again, and say what was altered or where your own log disagrees.
-
-    Needs the files and nothing else: no policies, no state, no gateway. Exit 0: confirmed; 1: something differs, and
-    the row, counter, act or field is named; 3: a file that cannot be read. Times in your log need an offset or are
-    Unix seconds; a status that is empty, 0 or - means that no answer came.
-    """
-    from gateway import sla_command
-
-    try:
-        answer = sla_command.verify(export, record, my_log, _counting("verifying"))
-    except sla_command.NotUsable as error:
-        raise UsageError(str(error)) from error
-    except sla_command.NotReadable as error:
-        _fail(str(error), EXIT_ENVIRONMENT)
-    except OSError as error:
-        _fail(f"{error.filename}: {error.strerror}", EXIT_ENVIRONMENT)
-    typer.echo(sla_command.as_json(answer) if output is Output.json else sla_command.as_text(answer), nl=False)
-    raise typer.Exit(answer.exit_code)
-
-
-class ReportFormat(StrEnum):
-    json = "json"
-    html = "html"
-    csv = "csv"
-
-
-@sla_app.command(
-    "report", epilog="Example: tiergate sla report acme-2026-04.jsonl --format html --out acme-2026-04.html"
-)
-def report(
-    exports: Annotated[
-        list[Path], typer.Argument(metavar="EXPORT...", help="A month's evidence; three for a quarter.")
-    ],
-    format: Annotated[ReportFormat, typer.Option("--format", help="json is canonical, the others derive from it.")],
-    out: Annotated[Path | None, typer.Option(help="Write to this file; default: standard output.")] = None,
-) -> None:
-    """Print the monthly record of an export, or the quarterly report of three, to hand to a customer.
-
-    An export that does not hold together gives none: exit 1, and the reason. The page needs nothing but itself.
-    """
-    from gateway import sla_command, sla_report
-
-    try:
-        record = sla_command.report_record(exports, _counting("reading"))
-        data = {"json": sla_report.as_json, "html": sla_report.as_html, "csv": sla_report.as_csv}[format.value](record)
-        if out is None:
-            sys.stdout.buffer.write(data)
-        else:
-            out.write_bytes(data)
-    except sla_command.NotUsable as error:
-        raise UsageError(str(error)) from error
-    except sla_command.NotSound as error:
-        _fail(str(error), EXIT_FINDING)
-    except sla_command.NotReadable as error:
-        _fail(str(error), EXIT_ENVIRONMENT)
-    except OSError as error:
-        _fail(f"{error.filename}: {error.strerror}", EXIT_ENVIRONMENT)
-
-
-def _counting(doing: str) -> Callable[[Iterator[str]], Iterator[str]]:
-    """Says on a terminal how far a long file has been read."""
-    import time
-
-    def count(lines: Iterator[str]) -> Iterator[str]:
-        begun = time.monotonic()
-        shown = False
-        for number, line in enumerate(lines, 1):
-            if number % 5_000 == 0 and sys.stderr.isatty() and time.monotonic() - begun > 1:
-                shown = True
-                typer.echo(f"\r{doing}: {number:,} lines", nl=False, err=True)
-            yield line
-        if shown:
-            typer.echo("\r\x1b[K", nl=False, err=True)
-
-    return count
 
 
 @mock_app.command(epilog="Example: tiergate mock upstream --port 9000")
@@ -411,12 +292,7 @@ def upstream(
     try:
         run_mock_upstream(host, port)
     except OSError as error:
-        _fail(f"cannot listen on {host}:{port}: {error.strerror or error}", EXIT_ENVIRONMENT)
-
-
-def _fail(text: str, code: int) -> NoReturn:
-    typer.echo(f"tiergate: {text}", err=True)
-    raise typer.Exit(code)
+        fail(f"cannot listen on {host}:{port}: {error.strerror or error}", EXIT_ENVIRONMENT)
 
 
 def main(argv: list[str] | None = None) -> None:

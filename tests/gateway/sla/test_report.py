@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from gateway import sla_command, sla_report
+from gateway.sla import report as formats
+from gateway.sla import verify
 from policies.sla.acts import ANNOUNCE
 from policies.sla.chain import Act
 from policies.sla.evidence import Basis
@@ -21,7 +22,7 @@ from policies.sla.export import write
 from policies.sla.instants import read
 from policies.sla.period import period
 from policies.sla.record import Record, monthly
-from tests.gateway.test_sla_command import tiergate
+from tests.gateway.sla.test_verify import tiergate
 from tests.policies.sla_bases import basis_of, case_named, links
 
 MONTH = "late_extension_not_excluded"
@@ -71,7 +72,7 @@ class Page(HTMLParser):
 
 
 def page(record: Record) -> Page:
-    return Page(sla_report.as_html(record).decode())
+    return Page(formats.as_html(record).decode())
 
 
 def quarter(tmp_path: Path, basis: Basis) -> list[Path]:
@@ -99,7 +100,7 @@ def test_every_month_makes_a_page_that_needs_nothing_else(name: str) -> None:
 
 
 def test_no_address_is_anywhere_in_the_page(basis: Basis) -> None:
-    text = sla_report.as_html(monthly(basis)).decode()
+    text = formats.as_html(monthly(basis)).decode()
     assert "://" not in text
     assert re.findall(r"url\(([^)]*)\)", text) == ["#hatch"] * text.count("url(")
     assert "default-src 'none'" in text
@@ -147,7 +148,7 @@ def hostile(basis: Basis) -> Record:
 
 
 def test_names_and_notes_are_text_and_never_markup(basis: Basis) -> None:
-    text = sla_report.as_html(hostile(basis)).decode()
+    text = formats.as_html(hostile(basis)).decode()
     shown = Page(text)
     assert "script" not in {tag for tag, _ in shown.tags}
     assert "<script" not in text
@@ -157,7 +158,7 @@ def test_names_and_notes_are_text_and_never_markup(basis: Basis) -> None:
 
 def test_csv_has_every_value_of_the_record_once(basis: Basis) -> None:
     record = monthly(basis)
-    rows = list(csv.DictReader(io.StringIO(sla_report.as_csv(record).decode(), newline="")))
+    rows = list(csv.DictReader(io.StringIO(formats.as_csv(record).decode(), newline="")))
     named = {(row["section"], row["item"], row["field"]): row["value"] for row in rows}
     assert len(named) == len(rows)
     assert named["figure", "", "uptime_percent"] == "99.8611"
@@ -169,7 +170,7 @@ def test_csv_has_every_value_of_the_record_once(basis: Basis) -> None:
 
 @pytest.mark.parametrize("text", ["=HYPERLINK(1)", "+1", "-1+cmd", "@SUM(A1)", "\t=1"])
 def test_csv_takes_the_meaning_from_formulas(text: str) -> None:
-    rows = list(csv.reader(io.StringIO(sla_report.as_csv({"tenant": text, "x": {text: 1}}).decode(), newline="")))
+    rows = list(csv.reader(io.StringIO(formats.as_csv({"tenant": text, "x": {text: 1}}).decode(), newline="")))
     assert rows[1] == ["tenant", "", "", f"'{text}"]
     assert rows[2] == ["x", "", f"'{text}", "1"]
 
@@ -180,17 +181,17 @@ def test_csv_takes_the_meaning_from_formulas(text: str) -> None:
      ("2592.5", "43 min 12 s"), (2_592_000, "720 h 00 min")],
 )  # fmt: skip
 def test_a_duration_is_written_for_people(seconds: object, said: str) -> None:
-    assert sla_report.duration(seconds) == said
+    assert formats.duration(seconds) == said
 
 
 def test_three_months_make_a_quarter(tmp_path: Path, basis: Basis) -> None:
-    record = sla_command.report_record(quarter(tmp_path, basis))
+    record = verify.report_record(quarter(tmp_path, basis))
     text = page(record).text
     assert "Quarterly service level report: acme" in text
     assert "99.9542 %" in text
     assert "not the mean of months" in text
-    with pytest.raises(sla_command.NotUsable, match="not the months"):
-        sla_command.report_record([tmp_path / "2026-04.jsonl"] * 3)
+    with pytest.raises(verify.NotUsable, match="not the months"):
+        verify.report_record([tmp_path / "2026-04.jsonl"] * 3)
 
 
 def test_json_is_the_record_that_verify_confirms(tmp_path: Path, basis: Basis) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gateway import sla_command
+from gateway.sla import verify
 from policies.sla.canonical import canonical
 from policies.sla.evidence import Basis
 from policies.sla.export import write
@@ -113,8 +113,8 @@ def test_findings_speak_json(export: Path, record: Path) -> None:
 )
 def test_what_is_no_export_is_3_with_line_and_reason(export: Path, break_it: Callable[[str], str], said: str) -> None:
     export.write_text(break_it(export.read_text()))
-    with pytest.raises(sla_command.NotReadable, match=said):
-        sla_command.verify(export, None, None)
+    with pytest.raises(verify.NotReadable, match=said):
+        verify.verify(export, None, None)
 
 
 def test_exit_codes_of_a_file_that_cannot_be_read(tmp_path: Path, export: Path, record: Path) -> None:
@@ -131,20 +131,20 @@ def test_exit_codes_of_a_file_that_cannot_be_read(tmp_path: Path, export: Path, 
 @pytest.mark.parametrize("content", ["", "[]", '{"kind":"quarterly"}', '{"kind":"monthly","a":1.5}', "nonsense"])
 def test_what_is_no_record_is_refused(export: Path, record: Path, content: str) -> None:
     record.write_text(content)
-    with pytest.raises(sla_command.NotReadable, match="record"):
-        sla_command.verify(export, record, None)
+    with pytest.raises(verify.NotReadable, match="record"):
+        verify.verify(export, record, None)
 
 
 def test_a_record_may_be_written_over_several_lines(export: Path, record: Path) -> None:
     record.write_text(json.dumps(json.loads(record.read_text()), indent=2))
-    assert sla_command.verify(export, record, None).exit_code == 0
+    assert verify.verify(export, record, None).exit_code == 0
 
 
 def test_another_record_differs_field_by_field(export: Path, record: Path) -> None:
     value = json.loads(record.read_text())
     value["figure"]["downtime_seconds"] = 0
     record.write_text(json.dumps(value))
-    answer = sla_command.verify(export, record, None)
+    answer = verify.verify(export, record, None)
     assert [(each.name, each.claimed, each.found) for each in answer.verified.findings] == [
         ("figure.downtime_seconds", 0, 3600)
     ]
@@ -172,7 +172,7 @@ def short(basis: Basis) -> Basis:
 
 def reconciled(tmp_path: Path, basis: Basis, log: str) -> Any:
     (tmp_path / "own.log").write_text(log, encoding="utf-8")
-    found = sla_command.verify(written_to(tmp_path / "x.jsonl", basis), None, tmp_path / "own.log")
+    found = verify.verify(written_to(tmp_path / "x.jsonl", basis), None, tmp_path / "own.log")
     assert found.reconciled is not None
     return found
 
@@ -213,7 +213,7 @@ def test_failures_that_nobody_recorded_are_worth_their_downtime(tmp_path: Path, 
     assert {each.effect_s for each in found.reconciled.disagreements} == {300}
     assert found.reconciled.yours.downtime_seconds - found.reconciled.recorded.downtime_seconds == 300
     assert found.exit_code == 1
-    assert "effect +300 s" in sla_command.as_text(found)
+    assert "effect +300 s" in verify.as_text(found)
 
 
 def test_requests_that_one_side_has_not_are_named_one_by_one(tmp_path: Path, basis: Basis) -> None:
@@ -267,7 +267,7 @@ def test_the_upstreams_failure_is_no_unseen_one(tmp_path: Path, basis: Basis) ->
     ],
 )
 def test_a_log_that_cannot_be_read_is_3_with_line_and_reason(tmp_path: Path, basis: Basis, log: str, said: str) -> None:
-    with pytest.raises(sla_command.NotReadable, match=said):
+    with pytest.raises(verify.NotReadable, match=said):
         reconciled(tmp_path, short(basis), log)
 
 
@@ -277,6 +277,6 @@ def test_an_empty_log_is_no_disagreement_and_no_crash(tmp_path: Path, basis: Bas
 
 def test_what_could_steer_a_terminal_is_shown_and_not_sent(export: Path) -> None:
     changed(export, lambda line: line["kind"] == "act", lambda act: act.update(actor="\x1b[2Jroot"))
-    text = sla_command.as_text(sla_command.verify(export, None, None))
+    text = verify.as_text(verify.verify(export, None, None))
     assert "\x1b" not in text
     assert r"\x1b[2Jroot" in text
