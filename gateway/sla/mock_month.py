@@ -37,7 +37,9 @@ _WEEKEND: Final = 0.35
 _BUSY: Final = 50
 """From so many requests a minute on a caller is served by all replicas at once."""
 _PLACES: Final = {cause: place for (_, cause), place in PLACES.items()}
-_CUMULATIVE: Final = {each: tuple(part / sum(each) for part in accumulate(each)) for each in (_QUICK, _STEADY, _SLOW)}
+_CUMULATIVE: Final[Mapping[tuple[int, ...], tuple[float, ...]]] = {
+    each: tuple(part / sum(each) for part in accumulate(each)) for each in (_QUICK, _STEADY, _SLOW)
+}
 
 _Who = tuple[str, str]
 """A replica and its boot."""
