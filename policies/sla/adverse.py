@@ -14,9 +14,10 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from policies.model import BusinessTime, Calendar, nothing
+from policies.sla.histogram import Commitment
 from policies.sla.opening import length_s
 from policies.sla.support import SEVERITIES, Clocks
-from policies.sla.terms import Band, SlaTerms
+from policies.sla.terms import Band, Chronic, SlaTerms
 
 NO_CLOCKS: Final = Clocks(targets=MappingProxyType({}))
 NO_CREDIT: Final = Band(min=Decimal(0), credit=Decimal(0))
@@ -77,6 +78,16 @@ def _gains(before: tuple[str, ...], after: tuple[str, ...]) -> bool:
     return not set(after) <= set(before)
 
 
+def _keeps_less(before: tuple[Commitment, ...], after: tuple[Commitment, ...]) -> bool:
+    """Whether a commitment is followed by none that is as quick for as many."""
+    return not all(any(new.share >= old.share and new.under_us <= old.under_us for new in after) for old in before)
+
+
+def _comes_later(before: Chronic | None, after: Chronic | None) -> bool:
+    """More misses, or fewer months to look for them in; None is no right at all."""
+    return before is not None and (after is None or after.misses > before.misses or after.months < before.months)
+
+
 RULES: Final[Mapping[str, tuple[Judge, str]]] = {
     "target": (_falls_from_known, "lower target"),
     "threshold_percent": (_rises, "higher threshold"),
@@ -98,6 +109,8 @@ RULES: Final[Mapping[str, tuple[Judge, str]]] = {
     "auto_claim": (_falls, "shorter claim window"),
     # "calendar" gives the higher figure: what is excluded still counts as time that was served
     "denominator": (lambda _, after: after == "calendar", "wider exclusion"),
+    "latency": (_keeps_less, "lower target"),
+    "chronic": (_comes_later, "lower credit"),
     "slot_seconds": (_any, "another measure"),
     "scope": (_any, "another measure"),
     "zone": (_any, "another measure"),

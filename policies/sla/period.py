@@ -52,6 +52,13 @@ def month_at(instant_s: int, zone: str) -> Period:
     return period(f"{local.year:04}-{local.month:02}", zone)
 
 
+def months_before(name: str, months: int) -> str:
+    """The name of the month that many before the month ``name``; none is before the year 1."""
+    first, _ = _parts(name)
+    back = max(12, first.year * 12 + first.month - 1 - months)
+    return f"{back // 12:04}-{back % 12 + 1:02}"
+
+
 def begins_month(instant_s: int, zone: str) -> bool:
     """Whether the instant is a month's first (V2)."""
     return month_at(instant_s, zone).start_s == instant_s
