@@ -6,13 +6,12 @@ its opening on; what all tenants' evidence of a period has in common is read onc
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from gateway.ledger.acts import ActRow, acts
+from gateway.ledger import acts
 from gateway.ledger.database import Database, default_url, parsed
 from gateway.ledger.store import Store
 from gateway.settings import Settings
@@ -20,13 +19,16 @@ from gateway.sla.exporting import Background, Publication, background, basis
 from policies.format.units import closest
 from policies.model import ANONYMOUS
 from policies.sla.agreement import Agreement, Plan, agreement
-from policies.sla.chain import Act, Link, verify
+from policies.sla.chain import Link, verify
 from policies.sla.closed import ClosedMonth
+from policies.sla.credit import minor_digits
 from policies.sla.evidence import Basis, Call, Fee
 from policies.sla.instants import read as instant
-from policies.sla.period import Period
-from policies.sla.reading import shown
+from policies.sla.period import Period, months_before
+from policies.sla.reading import decimal, shown
 from policies.sla.register import Register, register
+
+T = TypeVar("T")
 
 PLATFORM: Final = "the platform"
 
@@ -42,7 +44,7 @@ class Broken(Exception):
 class Ledger:
     """``links`` is the log of acts, ``register`` what it says. Close it when done.
 
-    Every method that reads raises ``StoreError``.
+    Every method that reads raises ``StoreError``, and ``Broken`` for what was damaged.
     """
 
     def __init__(self, store: Store, plan: Plan) -> None:
@@ -66,12 +68,15 @@ class Ledger:
     def agreement(self, tenant: str | None, month: str, acts_read: int | None = None) -> Agreement:
         """What stands for the month; ``acts_read``: by as many acts of the log as had been recorded.
 
-        Raises ``NoSuch`` for an unknown tenant, ``ValueError`` for a month that is none and a pin that cannot stand.
+        Raises ``NoSuch`` for an unknown tenant, ``Broken`` for a pin that cannot stand.
         """
         read = self._register_of(len(self.links) if acts_read is None else acts_read)
         if tenant is not None and not self.has_terms(tenant):
             raise NoSuch(self._unknown(tenant))
-        return agreement(read, self.plan, tenant, month)
+        try:
+            return agreement(read, self.plan, tenant, month)
+        except ValueError as error:
+            raise Broken(f"the terms of {shown(tenant)} in {month} cannot be found: {error}") from error
 
     def _unknown(self, tenant: str) -> str:
         known = self.tenants()
@@ -86,7 +91,7 @@ class Ledger:
     def behind(self, of: Period) -> Background:
         """What everybody's evidence of the period has in common, read once."""
         if of not in self._backgrounds:
-            self._backgrounds[of] = background(self.store, of)
+            self._backgrounds[of] = _sound(lambda: background(self.store, of))
         return self._backgrounds[of]
 
     def basis(
@@ -94,7 +99,8 @@ class Ledger:
     ) -> Basis:
         """The evidence, with as many acts as had been recorded."""
         told = self.links if acts_read is None else self.links[:acts_read]
-        return basis(self.store, told, agreed, self.behind(agreed.period), said, calls)
+        behind = self.behind(agreed.period)
+        return _sound(lambda: basis(self.store, told, agreed, behind, said, calls))
 
     def current(
         self, tenant: str | None, month: str, now_s: int, *, fee: Fee | None = None, calls: Iterable[Call] = ()
@@ -111,6 +117,7 @@ class Ledger:
             revision=len(before) + 1,
             published_at_s=before[0].published_at_s if before else None,
             fee=fee if fee is not None or not before else fee_of(before[-1].record),
+            missed_before=missed_before(self.register, agreed),
         )
         return self.basis(agreed, said, calls)
 
@@ -152,20 +159,22 @@ def url_of(settings: Settings) -> str:
 
 def links(database: Database) -> tuple[Link, ...]:
     """The whole log in its order. Raises ``Broken`` for one that was tampered with."""
-    read = tuple(_link(row) for row in acts(database))
+    try:
+        read = acts.links(database)
+    except ValueError as error:
+        raise Broken(f"the ledger's log cannot be read: {error}") from error
     found = verify(read)
     if found is not None:
         raise Broken(f"act {found.number} of the ledger's log does not hold: {found.reason}")
     return read
 
 
-def _link(row: ActRow) -> Link:
+def _sound(read: Callable[[], T]) -> T:
+    """Counters that were damaged where they lie."""
     try:
-        content = json.loads(row.content)
-    except ValueError:
-        raise Broken(f"act {row.seq} of the ledger's log is no JSON") from None
-    act = Act(kind=row.kind, actor=row.actor, at_s=row.at_s, content=content)
-    return Link(number=row.seq, act=act, previous=row.previous, hash=row.hash)
+        return read()
+    except ValueError as error:
+        raise Broken(f"the ledger's counters cannot be read: {error}") from error
 
 
 def _register(told: Sequence[Link]) -> Register:
@@ -181,6 +190,17 @@ def check_begun(of: Period, now_s: int) -> None:
         raise NoSuch(f"{of.name} has not begun in {of.zone}: there is nothing to be judged yet")
 
 
+def missed_before(register: Register, agreed: Agreement) -> tuple[str, ...]:
+    """The earlier months whose target was missed, as published, as far as the terms look back (C5)."""
+    chronic = agreed.terms.chronic
+    if chronic is None:
+        return ()
+    earliest = months_before(agreed.period.name, chronic.months - 1)
+    last = {name: each[-1] for (whose, name), each in register.closures.items() if whose == agreed.tenant and each}
+    missed = (name for name, each in last.items() if each.record["figure"]["verdict"] == "missed")
+    return tuple(sorted(name for name in missed if earliest <= name < agreed.period.name))
+
+
 def publication_of(record: Mapping[str, Any]) -> Publication:
     """What was said of a record when it was published."""
     period = record["period"]
@@ -189,7 +209,15 @@ def publication_of(record: Mapping[str, Any]) -> Publication:
         revision=record["revision"],
         published_at_s=None if period["published_at"] is None else instant(period["published_at"]),
         fee=fee_of(record),
+        missed_before=tuple(record["credit"]["missed_before"]),
     )
+
+
+def fee_from(text: str) -> Fee:
+    """``4800.00 EUR``. Raises ``ValueError``."""
+    amount, _, currency = text.partition(" ")
+    minor_digits(currency)
+    return Fee(amount=decimal(amount, "the amount"), currency=currency)
 
 
 def fee_of(record: Mapping[str, Any]) -> Fee | None:

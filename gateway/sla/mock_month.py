@@ -24,6 +24,8 @@ HOUR_S: Final = 3_600
 DAY_S: Final = 86_400
 AROUND_S: Final = HOUR_S
 """Traffic before and after the month, so that a run over its edge would be whole."""
+DEMO: Final = ("acme", "globex", "initech")
+"""The tenants of the demo's policy."""
 REPLICAS: Final = ("gw-a/0", "gw-b/0")
 
 _QUICK: Final = (5, 90, 400, 320, 120, 48, 12, 3, 1, 1, 0, 0, 0)
@@ -137,8 +139,13 @@ def callers(tenants: int) -> tuple[Caller, ...]:
         Caller(tenant="initech", group="reports", peak=3, latency=_STEADY),
         Caller(tenant="", group="", peak=0.4, latency=_QUICK),
     )
-    others = (f"tenant-{number}" for number in range(4, tenants + 1))
+    others = names(tenants)[len(DEMO) :]
     return (*known, *(Caller(tenant=name, group="crm", peak=0.2, latency=_QUICK) for name in others))
+
+
+def names(tenants: int) -> tuple[str, ...]:
+    """Of so many tenants."""
+    return (*DEMO, *(f"tenant-{number}" for number in range(len(DEMO) + 1, tenants + 1)))
 
 
 # --- lives --------------------------------------------------------------------------------------------------------
