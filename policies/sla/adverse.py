@@ -16,7 +16,7 @@ from typing import Any, Final
 from policies.model import BusinessTime, Calendar, nothing
 from policies.sla.histogram import Commitment
 from policies.sla.opening import length_s
-from policies.sla.support import SEVERITIES, Clocks
+from policies.sla.support import SEVERITIES, Clocks, Objective, Severity, promised
 from policies.sla.terms import Band, Chronic, SlaTerms
 
 NO_CLOCKS: Final = Clocks(targets=MappingProxyType({}))
@@ -27,11 +27,13 @@ COUNTED: Final = {"managed": "managed_upstream", "third_party": "third_party", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promise:
-    """All that one customer is promised: terms, whose each upstream is (by name; absent is ours), response clocks."""
+    """All that one customer is promised: terms, whose each upstream is (by name; absent is ours), response clocks, and
+    of how many cases a response is promised."""
 
     terms: SlaTerms
     owners: Mapping[str, str] = field(default_factory=nothing)
     clocks: Clocks = NO_CLOCKS
+    objectives: tuple[Objective, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +125,7 @@ def changes(before: Promise, after: Promise) -> tuple[Change, ...]:
     """All differences that a customer may see, adverse or not."""
     old, new = before.terms, after.terms
     found = [*_of_terms(old, new), *_of_bands(old, new), *_of_cap(old, new)]
-    found += [*_of_owners(before, after), *_of_clocks(before.clocks, after.clocks)]
+    found += [*_of_owners(before, after), *_of_clocks(before.clocks, after.clocks), *_of_objectives(before, after)]
     return tuple(found)
 
 
@@ -185,6 +187,23 @@ def _of_clocks(before: Clocks, after: Clocks) -> Iterator[Change]:
         if not same:
             is_worse = old is not None and not _no_slower(old, before.calendar, new, after.calendar)
             yield _change(f"support_targets.{severity}", old, new, is_worse, "slower response")
+
+
+def _of_objectives(before: Promise, after: Promise) -> Iterator[Change]:
+    """By severity, where one side names an objective; each of before must be kept by one that is as strict."""
+    for severity in sorted({each.severity for each in (*before.objectives, *after.objectives)}):
+        old, new = _objectives(before, severity), _objectives(after, severity)
+        if (old, before.clocks.calendar) != (new, after.clocks.calendar):
+            kept = all(any(_keeps(each, before, other, after) for other in new) for each in old)
+            yield _change(f"support_objectives.{severity}", old, new, not kept, "slower response")
+
+
+def _objectives(promise: Promise, severity: Severity) -> tuple[Objective, ...]:
+    return tuple(each for each in promised(promise.clocks, promise.objectives) if each.severity == severity)
+
+
+def _keeps(old: Objective, before: Promise, new: Objective, after: Promise) -> bool:
+    return new.share >= old.share and _no_slower(old.within, before.clocks.calendar, new.within, after.clocks.calendar)
 
 
 def _no_slower(old: BusinessTime, before: Calendar | None, new: BusinessTime | None, after: Calendar | None) -> bool:

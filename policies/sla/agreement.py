@@ -15,7 +15,7 @@ from policies.sla.contract import OPEN
 from policies.sla.evidence import VersionName
 from policies.sla.layers import Resolved
 from policies.sla.period import Period, month
-from policies.sla.promises import UNPUBLISHED, Promises, clocks_for, layers_for, promises_of
+from policies.sla.promises import UNPUBLISHED, Promises, clocks_for, layers_for, objectives_for, promises_of
 from policies.sla.publication import Edition
 from policies.sla.register import Register
 from policies.sla.support import Clocks, Objective
@@ -101,7 +101,7 @@ def agreement(register: Register, plan: Plan, tenant: str | None, month: str) ->
         groups=promises.groups,
         contract=OPEN if tenant is None else register.contract(tenant).force_in(ruling.period),
         clocks=clocks_for(promises, tenant, ruling.tier),
-        objectives=(),
+        objectives=objectives_for(promises, ruling.tier),
         period=ruling.period,
         customer=None if own is None else own.department_of,
         channels=() if support is None else support.channels,

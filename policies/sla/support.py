@@ -113,6 +113,26 @@ def clocks_of(support: Support, calendars: Mapping[str, Calendar], calendar: str
     return Clocks(targets=targets, calendar=_calendar_of(calendar or support.hours, calendars))
 
 
+def objectives_of(support: Support) -> tuple[Objective, ...]:
+    """The objectives that a support contract names, most severe first."""
+    named = ((severity, support.objectives.get(severity)) for severity in SEVERITIES)
+    return tuple(
+        Objective(severity=severity, within=each.within, share=each.share)
+        for severity, each in named
+        if each is not None
+    )
+
+
+def promised(clocks: Clocks, named: Sequence[Objective]) -> Iterator[Objective]:
+    """What is judged: a target without an objective of its own is promised for every case."""
+    for severity in SEVERITIES:
+        own = [each for each in named if each.severity == severity]
+        target = clocks.targets.get(severity)
+        yield from own
+        if target is not None and not own:
+            yield Objective(severity=severity, within=target)
+
+
 def _calendar_of(name: str, calendars: Mapping[str, Calendar]) -> Calendar | None:
     if name != ROUND_THE_CLOCK:
         return calendars[name]

@@ -5,7 +5,7 @@ Only cases received while the contract was in force are judged, by what was know
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, Final
 
@@ -17,7 +17,6 @@ from policies.sla.support import (
     SEVERITIES,
     Attainment,
     Clocks,
-    Objective,
     Response,
     Severity,
     SupportTerms,
@@ -26,6 +25,7 @@ from policies.sla.support import (
     attainment,
     in_words,
     postponed_late,
+    promised,
     respond,
 )
 from policies.sla.support_form import time_value
@@ -44,17 +44,16 @@ def support_record(basis: Basis) -> Record | None:
     if head.support is None and not basis.tickets:
         return None
     support, cases = head.support or BEST_EFFORT, received(basis)
-    responses = [respond(case, support.clocks, head.known_until_s) for case in cases]
-    calendar = support.clocks.calendar
+    until_s, clocks = head.known_until_s, support.clocks
+    responses = [respond(case, clocks, until_s) for case in cases]
+    judged = [attainment(cases, each, clocks, until_s) for each in promised(clocks, support.objectives)]
     return {
         "channels": list(support.channels),
         "escalation": list(support.escalation),
-        "calendar": None if calendar is None else {"name": calendar.name, "zone": calendar.zone},
-        "severities": [_severity(each, support.clocks, responses) for each in SEVERITIES],
-        "objectives": [
-            _attained(attainment(cases, each, support.clocks, head.known_until_s)) for each in objectives(support)
-        ],
-        "cases": [_case(*each, support, head.known_until_s) for each in zip(cases, responses, strict=True)],
+        "calendar": None if clocks.calendar is None else {"name": clocks.calendar.name, "zone": clocks.calendar.zone},
+        "severities": [_severity(each, clocks, responses) for each in SEVERITIES],
+        "objectives": [_attained(each) for each in judged],
+        "cases": [_case(*each, support, until_s) for each in zip(cases, responses, strict=True)],
     }
 
 
@@ -63,16 +62,6 @@ def received(basis: Basis) -> list[Ticket]:
     head = basis.head
     inside = (each for each in basis.tickets if any(start <= each.received_s < end for start, end in head.judged))
     return [as_known(each, head.known_until_s) for each in sorted(inside, key=lambda each: (each.received_s, each.id))]
-
-
-def objectives(support: SupportTerms) -> Iterator[Objective]:
-    """What is judged: a target without an objective of its own is promised for every case."""
-    for severity in SEVERITIES:
-        named = [each for each in support.objectives if each.severity == severity]
-        target = support.clocks.targets.get(severity)
-        yield from named
-        if target is not None and not named:
-            yield Objective(severity=severity, within=target)
 
 
 def broken(record: Record) -> list[Record]:
