@@ -39,6 +39,13 @@ def period(name: str, zone: str = "UTC") -> Period:
     return Period(name=name, zone=zone, start_s=_midnight(first, zone), end_s=ends)
 
 
+def month(name: str, zone: str = "UTC") -> Period:
+    """The same, and of a month alone."""
+    if len(name) != len("2026-04") or "Q" in name:
+        raise ValueError(f"{name!r} is no month, such as 2026-04")
+    return period(name, zone)
+
+
 def months_of(whole: Period) -> tuple[Period, ...]:
     """The months that ``whole`` consists of, in order."""
     first, months = _parts(whole.name)
