@@ -320,8 +320,9 @@ def _of_days(packs: Iterable[Any], from_s: int, to_s: int) -> Iterator[tuple[int
 
 def _by_group(entries: Iterable[Entry]) -> dict[int, Counters]:
     """One slot's cells: the highest sequence of each key, replicas and boots added (D1)."""
+    found = list(entries)
     summed: dict[int, Counters] = {}
-    for entry in days.newest(entries).values():
+    for entry in found if len(found) == 1 else days.newest(found).values():
         _add(summed, entry.route_group, entry.counters)
     return summed
 

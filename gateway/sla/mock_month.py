@@ -24,6 +24,8 @@ HOUR_S: Final = 3_600
 DAY_S: Final = 86_400
 AROUND_S: Final = HOUR_S
 """Traffic before and after the month, so that a run over its edge would be whole."""
+DEMO: Final = ("acme", "globex", "initech")
+"""The tenants of the demo's policy."""
 REPLICAS: Final = ("gw-a/0", "gw-b/0")
 
 _QUICK: Final = (5, 90, 400, 320, 120, 48, 12, 3, 1, 1, 0, 0, 0)
@@ -31,13 +33,15 @@ _STEADY: Final = (0, 5, 60, 280, 380, 210, 48, 12, 4, 1, 0, 0, 0)
 _SLOW: Final = (0, 0, 0, 10, 60, 180, 260, 240, 150, 70, 20, 8, 2)
 """Requests of a thousand by latency bucket."""
 
-_BY_HOUR: Final = (3, 2, 2, 2, 3, 6, 14, 38, 72, 93, 100, 96, 82, 88, 97, 94, 86, 64, 38, 24, 16, 11, 7, 4)
+_BY_HOUR: Final = (9, 8, 8, 8, 9, 11, 18, 40, 72, 93, 100, 96, 82, 88, 97, 94, 86, 64, 40, 28, 20, 15, 12, 10)
 """Of a working day, in percent of the busiest hour."""
-_WEEKEND: Final = 0.35
-_BUSY: Final = 50
+_WEEKEND: Final = 0.5
+_BUSY: Final = 24
 """From so many requests a minute on a caller is served by all replicas at once."""
 _PLACES: Final = {cause: place for (_, cause), place in PLACES.items()}
-_CUMULATIVE: Final = {each: tuple(part / sum(each) for part in accumulate(each)) for each in (_QUICK, _STEADY, _SLOW)}
+_CUMULATIVE: Final[Mapping[tuple[int, ...], tuple[float, ...]]] = {
+    each: tuple(part / sum(each) for part in accumulate(each)) for each in (_QUICK, _STEADY, _SLOW)
+}
 
 _Who = tuple[str, str]
 """A replica and its boot."""
@@ -129,14 +133,19 @@ def callers(tenants: int) -> tuple[Caller, ...]:
     """The three of the demo's policy and whoever has no tenant; beyond three, more that call a few times an hour."""
     known = (
         Caller(tenant="acme", group="crm", peak=140, latency=_QUICK),
-        Caller(tenant="acme", group="code", peak=6, latency=_STEADY, third_party=True),
+        Caller(tenant="acme", group="code", peak=4, latency=_STEADY, third_party=True),
         Caller(tenant="globex", group="crm", peak=5, latency=_QUICK),
         Caller(tenant="initech", group="crm", peak=34, latency=_QUICK),
-        Caller(tenant="initech", group="reports", peak=3, latency=_STEADY),
+        Caller(tenant="initech", group="reports", peak=2, latency=_STEADY),
         Caller(tenant="", group="", peak=0.4, latency=_QUICK),
     )
-    others = (f"tenant-{number}" for number in range(4, tenants + 1))
+    others = names(tenants)[len(DEMO) :]
     return (*known, *(Caller(tenant=name, group="crm", peak=0.2, latency=_QUICK) for name in others))
+
+
+def names(tenants: int) -> tuple[str, ...]:
+    """Of so many tenants."""
+    return (*DEMO, *(f"tenant-{number}" for number in range(len(DEMO) + 1, tenants + 1)))
 
 
 # --- lives --------------------------------------------------------------------------------------------------------
@@ -190,7 +199,7 @@ class _Month:
             hit = next((each for each in troubles if each.group in (None, caller.group) and caller.tenant), None)
             causes = everyday if hit is None else ((_PLACES[hit.cause], hit.share), *everyday)
             profile = _CUMULATIVE[_SLOW] if hit else _CUMULATIVE[caller.latency]
-            for (replica, boot), requests in self._dealt(asked, caller, at + slot_s // HOUR_S):
+            for (replica, boot), requests in self._dealt(asked, at + slot_s // HOUR_S):
                 counters = self._counters(requests, causes, profile)
                 yield Row(slot_s, caller.tenant, caller.group, replica, boot, self._seq, packed(counters))
 
@@ -204,12 +213,12 @@ class _Month:
             drawn += 1
         return drawn
 
-    def _dealt(self, asked: int, caller: Caller, turn: int) -> Iterator[tuple[_Who, int]]:
-        """A busy caller has connections to every replica, any other to one for an hour."""
+    def _dealt(self, asked: int, turn: int) -> Iterator[tuple[_Who, int]]:
+        """A caller that is busy now has connections to every replica, any other to one for an hour."""
         serving = list(self._serving.items())
         if not serving or not asked:
             return
-        if caller.peak < _BUSY or len(serving) == 1:
+        if asked < _BUSY or len(serving) == 1:
             yield serving[turn % len(serving)][0], asked
             return
         weight = sum(share for _, share in serving)

@@ -7,16 +7,17 @@ altered row is named by the one and an altered counter by the other. Nothing is 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import Any, Final
 
-from policies.sla.canonical import digest, percent
+from policies.sla.canonical import canonical, digest, percent
 from policies.sla.chain import Link, Withheld
+from policies.sla.counters import Counts, total
 from policies.sla.evidence import Alive, Basis, Call, Failing, Fee, Head, Row
 from policies.sla.histogram import BOUNDS_US, Commitment
 from policies.sla.instants import written, written_us
+from policies.sla.row_line import DAY_S, date, row_line
 from policies.sla.support import Ticket
 from policies.sla.support_form import support_value, ticket_value
 from policies.sla.terms import Band, Cap, Chronic, SlaTerms
@@ -34,6 +35,7 @@ HIDDEN: Final = frozenset({"internal_target", "internal_latency"})
 """Terms that a customer never sees, and that decide nothing of his."""
 PUBLISHED: Final = tuple(each.name for each in fields(SlaTerms) if each.name not in HIDDEN)
 
+_SCOPES: Final = ("tenant", "platform")
 _LATENCY: Final = (*(f"under_{bound // 1_000}_ms" for bound in BOUNDS_US), "over_30000_ms")
 
 
@@ -52,9 +54,17 @@ def parts_of(basis: Basis) -> Iterator[Part]:
     yield from sorted(basis.tickets, key=lambda each: (each.received_s, each.id))
 
 
-def lines_of(basis: Basis) -> Iterator[Value]:
-    """The same as values, each sealed."""
-    return (sealed(part_value(part)) for part in parts_of(basis))
+def lines_of(basis: Basis) -> Iterator[tuple[str, str]]:
+    """The digest of each and its line, without the line feed."""
+    return map(line_of, parts_of(basis))
+
+
+def line_of(part: Part) -> tuple[str, str]:
+    """Raises ``ValueError`` for what has no canonical form."""
+    if isinstance(part, Row):
+        return row_line(part)
+    value = sealed(part_value(part))
+    return value[SEAL], canonical(value).decode()
 
 
 def rows_sha256(seals: Iterable[str]) -> str:
@@ -78,7 +88,7 @@ def header_value(basis: Basis, seals: Iterable[str]) -> Value:
 
 def input_sha256(basis: Basis, seals: Iterable[str] | None = None) -> str:
     """The hash of all that the figure is computed from; ``seals`` are the digests of its lines where they are known."""
-    known = (line[SEAL] for line in lines_of(basis)) if seals is None else seals
+    known = (seal for seal, _ in lines_of(basis)) if seals is None else seals
     hashed: str = header_value(basis, known)["input_sha256"]
     return hashed
 
@@ -89,25 +99,28 @@ def line_counts(basis: Basis) -> dict[str, int]:
     return dict(zip(KINDS, map(len, parts), strict=True))
 
 
-def totals(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, int]]]:
+def totals(rows: Iterable[Row]) -> dict[str, dict[str, dict[str, int]]]:
     """Whose -> day (UTC) -> counter -> sum. Days, so that a counter that does not add up is found within one."""
-    sums: dict[tuple[str, str], Counter[str]] = {}
+    days: dict[tuple[bool, int], list[Counts]] = {}
     for row in rows:
-        day = (scope_of(row), written(row.slot_s)[:10])
-        sums.setdefault(day, Counter()).update(counters_of(row))
+        days.setdefault((row.tenant is None, row.slot_s // DAY_S), []).append(row.counts)
     made: dict[str, dict[str, dict[str, int]]] = {}
-    for (scope, date), counter in sums.items():
-        made.setdefault(scope, {})[date] = {name: count for name, count in counter.items() if count}
+    for (of_all, day), counted in days.items():
+        made.setdefault(_SCOPES[of_all], {})[date(day)[:-1]] = _named(total(counted))
     return made
 
 
 def scope_of(row: Row) -> str:
-    return "platform" if row.tenant is None else "tenant"
+    return _SCOPES[row.tenant is None]
 
 
 def counters_of(row: Row) -> dict[str, int]:
     """Every counter of a row under its name, those of 0 left out."""
-    named = {"good": row.counts.good, **row.counts.failed, **dict(zip(_LATENCY, row.counts.latency, strict=False))}
+    return _named(row.counts)
+
+
+def _named(counts: Counts) -> dict[str, int]:
+    named = {"good": counts.good, **counts.failed, **dict(zip(_LATENCY, counts.latency, strict=False))}
     return {name: count for name, count in named.items() if count}
 
 

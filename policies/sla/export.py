@@ -63,13 +63,10 @@ class Export:
 def write(basis: Basis) -> Iterator[str]:
     """The lines, each with its line feed."""
     lines = list(lines_of(basis))
-    yield _text(header_value(basis, (line[SEAL] for line in lines)))
-    for line in lines:
-        yield _text(line)
-
-
-def _text(value: Value) -> str:
-    return canonical(value).decode() + "\n"
+    header = header_value(basis, (seal for seal, _ in lines))
+    yield canonical(header).decode() + "\n"
+    for _, line in lines:
+        yield line + "\n"
 
 
 def read(lines: Iterable[str]) -> Export:

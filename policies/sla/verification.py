@@ -63,7 +63,8 @@ def verification(export: Export, given: Record | None = None) -> Verification:
     try:
         record = monthly(export.basis, (place.found for place in places))
     except ValueError as error:
-        findings.append(_finding("log", None, "acts", "a log of acts", str(error), f"the acts make no sense: {error}"))
+        said = f"no record can be made of it: {error}"
+        findings.append(_finding("log", None, "acts", "sound evidence", str(error), said))
         return Verification(record=None, findings=tuple(findings))
     return Verification(record=record, findings=(*findings, *_differences(given, record)))
 
