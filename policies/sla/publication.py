@@ -125,11 +125,19 @@ def edition_of(version: Version, layers: Mapping[str, Own]) -> Edition:
     """Raises ``ValueError`` for terms that do not go together, a customer's included."""
     promises = promises_from(version.policy, layers)
     for tenant, own in layers.items():
+        if _is_partial(promises, tenant):
+            continue
         try:
             promise_for(promises, tenant, own.tier)
         except ValueError as error:
             raise ValueError(f"the terms of {tenant}: {error}") from None
     return Edition(version=version, promises=promises)
+
+
+def _is_partial(promises: Promises, tenant: str) -> bool:
+    """Whether it is a department whose customer's layer was withheld from the reader of this log."""
+    own = promises.tenants.get(tenant)
+    return own is not None and own.department_of is not None and own.department_of not in promises.tenants
 
 
 def check_next(last: Edition | None, new: Edition, contracts: Mapping[str, Contract]) -> None:
@@ -183,6 +191,8 @@ def _promised_to(
     for tenant in sorted({*old.tenants, *new.promises.tenants, *contracts}):
         tier_ = _tier_of(tenant, old, new, contracts)
         if not _is_bound_by(tenant, new.version, contracts) or _same(old, new.promises, tenant, tier_):
+            continue
+        if _is_partial(old, tenant) or _is_partial(new.promises, tenant):
             continue
         yield f"tenant {tenant}", tenant, tier_
 
