@@ -198,6 +198,18 @@ class Store:
                 lives.setdefault((replica_name, boot_name), []).append((max(start_s, from_s), min(end_s, to_s)))
         return lives
 
+    def began_s(self) -> int | None:
+        """When the first replica of all that the store knows began to live."""
+        return self._of_lives(func.min(alive_interval.c.from_s))
+
+    def shipped_s(self) -> int | None:
+        """Until when the latest heartbeat vouches."""
+        return self._of_lives(func.max(alive_interval.c.to_s))
+
+    def _of_lives(self, what: ColumnElement[int]) -> int | None:
+        with self.database.reading() as connection:
+            return connection.execute(select(what)).scalar()
+
 
 _Key = TypeVar("_Key")
 _NAMED = ("tenant", "route_group", "replica", "boot")

@@ -28,6 +28,7 @@ def quarterly(records: Iterable[Record]) -> Record:
         "tenant": months[0]["tenant"],
         "period": {"name": name, "zone": zone, "from": months[0]["period"]["from"], "to": months[-1]["period"]["to"]},
         "provisional": any(each["provisional"] for each in months),
+        "synthetic": any(each["synthetic"] for each in months),
         "figure": _figure(months),
         "requests": _requests(months),
         "months": [_month(each) for each in months],

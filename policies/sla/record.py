@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from policies.sla.acts import Request
 from policies.sla.budget import exact, used_percent
-from policies.sla.chain import ORIGIN, Withheld
+from policies.sla.chain import ORIGIN, Link, Withheld
 from policies.sla.claim import deadline
 from policies.sla.counters import Counts
 from policies.sla.credit import CreditItem, capped, monthly_fee
@@ -32,6 +32,8 @@ Record = dict[str, Any]
 
 SCHEMA: Final = 1
 QUANTILES: Final = (50, 90, 95, 99)
+SYNTHETIC: Final = "synthetic"
+"""The kind of the act by which a log says that all of it was made up; every record of such a log says so too."""
 SHARE_DECIMALS: Final = 4
 """Of shares that are shown; like uptime they are cut and never rounded."""
 
@@ -50,6 +52,7 @@ def monthly(basis: Basis, seals: Iterable[str] | None = None) -> Record:
         "period": _period(head),
         "revision": head.revision,
         "provisional": head.is_provisional,
+        "synthetic": _is_synthetic(basis),
         "input_sha256": input_sha256(basis, seals),
         "figure": _figure(found, head),
         "windows": [_window(each, found.exclusions) for each in found.windows],
@@ -69,7 +72,12 @@ def _period(head: Head) -> Record:
     return {
         "name": period.name, "zone": period.zone, "from": instant(period.start_s), "to": instant(period.end_s),
         "seconds": period.seconds, "known_until": instant(head.known_until_s),
+        "published_at": None if head.published_at_s is None else instant(head.published_at_s),
     }  # fmt: skip
+
+
+def _is_synthetic(basis: Basis) -> bool:
+    return any(isinstance(each, Link) and each.act.kind == SYNTHETIC for each in basis.acts)
 
 
 def _figure(found: Figure, head: Head) -> Record:
