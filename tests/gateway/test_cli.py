@@ -18,7 +18,7 @@ from tests.gateway.processes import ROOT, Gateway, until
 
 COMMANDS = (
     "serve", "check", "explain", "schema", "throttle", "status", "reload", "keys mint", "keys list",
-    "sla verify", "sla report", "mock upstream",
+    "sla verify", "sla report", "sla import", "mock upstream",
 )  # fmt: skip
 
 
