@@ -16,8 +16,12 @@ import typer
 from gateway.command_line import Output, OutputOption, UsageError, fail
 from gateway.exit_codes import EXIT_ENVIRONMENT, EXIT_FINDING
 from gateway.sla import import_cli
+from gateway.sla.act_cli import act_app
 
-sla_app = typer.Typer(help="The SLA: verify an export, print a report of it.", no_args_is_help=True)
+sla_app = typer.Typer(
+    help="The SLA: record what happens to it, verify an export, print a report.", no_args_is_help=True
+)
+sla_app.add_typer(act_app)
 sla_app.command("import", epilog=import_cli.EPILOG)(import_cli.import_evidence)
 
 

@@ -134,7 +134,7 @@ def _template(kind: str) -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(duration=duration, moment=moment, cause=cause, number=number)
+    environment.filters.update(duration=duration, moment=moment, cause=cause, number=number, promise=promise)
     environment.globals.update(REASONS=REASONS, TYPES=TYPES, VERDICTS=VERDICTS)
     return environment.get_template(f"sla_{kind}.html")
 
@@ -156,6 +156,14 @@ def moment(text: str) -> str:
 
 def cause(name: str) -> str:
     return CAUSES.get(name, name)
+
+
+def promise(violation: Mapping[str, Any]) -> str:
+    """What was promised and not kept."""
+    of = str(violation["of"])
+    if of == "uptime":
+        return "Availability of the month"
+    return f"Share of requests with {of}" if of.startswith("latency") else f"Share of {of}"
 
 
 def number(count: int) -> str:

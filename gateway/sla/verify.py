@@ -217,7 +217,7 @@ def _finding_line(finding: Finding) -> str:
     return f"  {place}{finding.said}{seals}"
 
 
-_SEALED = ("row", "line", "call")
+_SEALED = ("row", "line", "call", "ticket")
 
 
 def _reconciliation_lines(found: Reconciliation) -> Iterator[str]:

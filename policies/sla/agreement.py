@@ -14,8 +14,8 @@ from policies.model import ANONYMOUS, PolicySet, nothing
 from policies.sla.contract import OPEN
 from policies.sla.evidence import VersionName
 from policies.sla.layers import Resolved
-from policies.sla.period import Period, period
-from policies.sla.promises import UNPUBLISHED, Promises, clocks_for, layers_for, promises_of
+from policies.sla.period import Period, month
+from policies.sla.promises import UNPUBLISHED, Promises, clocks_for, layers_for, objectives_for, promises_of
 from policies.sla.publication import Edition
 from policies.sla.register import Register
 from policies.sla.support import Clocks, Objective
@@ -101,7 +101,7 @@ def agreement(register: Register, plan: Plan, tenant: str | None, month: str) ->
         groups=promises.groups,
         contract=OPEN if tenant is None else register.contract(tenant).force_in(ruling.period),
         clocks=clocks_for(promises, tenant, ruling.tier),
-        objectives=(),
+        objectives=objectives_for(promises, ruling.tier),
         period=ruling.period,
         customer=None if own is None else own.department_of,
         channels=() if support is None else support.channels,
@@ -114,7 +114,7 @@ def _check_known(register: Register, plan: Plan, tenant: str | None) -> None:
         raise ValueError(f"{tenant} is no tenant of the policy files, and no recorded contract names it")
 
 
-def _ruling(register: Register, plan: Plan, tenant: str | None, month: str) -> _Ruling:
+def _ruling(register: Register, plan: Plan, tenant: str | None, name: str) -> _Ruling:
     """The version, tier and zone of a month depend on each other: a month begins where its terms say.
 
     It is looked for from the zone of the policy files on; a change of zone begins a month in both (V2), so that the
@@ -122,7 +122,7 @@ def _ruling(register: Register, plan: Plan, tenant: str | None, month: str) -> _
     """
     zone = _zone(layers_for(plan.promises, tenant, _tier(register, plan, tenant, None)))
     for _ in range(_MOST_ROUNDS):
-        found = _ruling_in(register, plan, tenant, period(month, zone))
+        found = _ruling_in(register, plan, tenant, month(name, zone))
         if _zone(found.layers) == zone:
             return found
         zone = _zone(found.layers)

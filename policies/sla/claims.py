@@ -13,7 +13,7 @@ from policies.sla.chain import Act
 from policies.sla.claim import Claim, State, Step, deadline, moved, opened
 from policies.sla.closed import ClosedMonth
 from policies.sla.instants import written
-from policies.sla.period import period
+from policies.sla.period import month
 from policies.sla.reading import some_keys, text
 
 CLAIM: Final = "claim"
@@ -28,7 +28,7 @@ def claim_complaint(content: Mapping[str, Any]) -> None:
     for name in ("tenant", "period", "reason"):
         if not text(content.get(name, "-"), name):
             raise ValueError(f"{name} is empty")
-    period(content["period"])
+    month(content["period"])
     if content["to"] not in STATES:
         raise ValueError(f"{content['to']!r} is none of {', '.join(STATES)}")
     if content["to"] == "rejected" and "reason" not in content:

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from policies.sla.chain import Act
-from policies.sla.period import Period, period
+from policies.sla.period import Period, month
 from policies.sla.reading import count, mapping, or_none, sha256, some_keys, text
 
 CLOSE: Final = "close"
@@ -36,7 +36,7 @@ class ClosedMonth:
 
     @property
     def month(self) -> Period:
-        return period(self.period, self.record["period"]["zone"])
+        return month(self.period, self.record["period"]["zone"])
 
 
 def close_complaint(content: Mapping[str, Any]) -> None:
@@ -47,7 +47,7 @@ def close_complaint(content: Mapping[str, Any]) -> None:
     sha256(content["input_sha256"], "input_sha256")
     record = mapping(content["record"], "record")
     try:
-        period(content["period"], record["period"]["zone"])
+        month(content["period"], record["period"]["zone"])
         said = {name: record[name] for name in ("tenant", "revision", "input_sha256")}
         said["period"] = record["period"]["name"]
         Decimal(record["credit"]["percent"])

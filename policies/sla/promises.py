@@ -16,7 +16,7 @@ from policies.sla.adverse import NO_CLOCKS, Promise
 from policies.sla.layers import Layer, Resolved, resolve
 from policies.sla.plain import made, plain
 from policies.sla.reading import array, keys, mapping, or_none, shown, text
-from policies.sla.support import ROUND_THE_CLOCK, Clocks, clocks_of
+from policies.sla.support import ROUND_THE_CLOCK, Clocks, Objective, clocks_of, objectives_of
 from policies.sla.terms import FIELDS, SlaTerms, terms_of
 
 UNPUBLISHED: Final = "internal"
@@ -83,7 +83,9 @@ def published(layer: Mapping[str, object]) -> Mapping[str, object]:
 def own_of(tenant: Tenant) -> Own | None:
     """None for a tenant that has nothing of its own: it is promised what its tier is."""
     fields = published(tenant.sla)
-    return Own(fields=fields, tier=tenant.tier) if fields else None
+    if not (fields or tenant.department_of or tenant.calendar):
+        return None
+    return Own(fields=fields, tier=tenant.tier, department_of=tenant.department_of, calendar=tenant.calendar)
 
 
 def groups_of(routes: Mapping[str, Route]) -> dict[str, tuple[str, ...]]:
@@ -181,15 +183,29 @@ def clocks_for(promises: Promises, tenant: str | None, tier: str | None) -> Cloc
     support = promises.support.get(tier) if tier is not None else None
     if support is None:
         return NO_CLOCKS
-    chosen = promises.tenants.get(tenant, NOTHING_OWN).calendar if tenant is not None else None
+    chosen = None if tenant is None else calendar_for(promises, tenant)
     needed = chosen or support.hours
     if needed != ROUND_THE_CLOCK and needed not in promises.calendars:
         raise ValueError(f"calendar {shown(needed)} of support {shown(support.name)} is not defined")
     return clocks_of(support, promises.calendars, chosen)
 
 
+def calendar_for(promises: Promises, tenant: str) -> str | None:
+    """The calendar that a tenant chose, or its customer; None leaves the contract's (SC1)."""
+    own = promises.tenants.get(tenant, NOTHING_OWN)
+    of = NOTHING_OWN if own.department_of is None else promises.tenants.get(own.department_of, NOTHING_OWN)
+    return own.calendar or of.calendar
+
+
+def objectives_for(promises: Promises, tier: str | None) -> tuple[Objective, ...]:
+    """What the tier's support contract says of how many cases a response is promised."""
+    support = promises.support.get(tier) if tier is not None else None
+    return () if support is None else objectives_of(support)
+
+
 def promise_for(promises: Promises, tenant: str | None, tier: str | None) -> Promise:
     """All that is compared when a version changes (V3)."""
     return Promise(
-        terms=terms_for(promises, tenant, tier), owners=promises.owners, clocks=clocks_for(promises, tenant, tier)
-    )
+        terms=terms_for(promises, tenant, tier), owners=promises.owners, clocks=clocks_for(promises, tenant, tier),
+        objectives=objectives_for(promises, tier),
+    )  # fmt: skip

@@ -172,7 +172,7 @@ class _Found:
         key = (made.tenant, made.period)
         before = self.closures.get(key, ())
         if made.revision != len(before) + 1:
-            raise ValueError(f"revision {made.revision} of {made.period} does not follow {len(before)} before it")
+            raise ValueError(f"revision {made.revision} of {made.period} does not follow the {len(before)} before it")
         self.closures[key] = (*before, made)
         if made.tenant is not None:
             self._reopen(made.tenant, made)

@@ -19,11 +19,12 @@ from policies.sla.export import Export, Place, key_of
 from policies.sla.instants import written, written_us
 from policies.sla.record import Record, monthly
 from policies.sla.revision import diff
+from policies.sla.support import Ticket
 
 Missing = Mapping[tuple[str, str], dict[str, int]]
 """By scope and day, what the header has more than the rows, counter by counter; agreeing days are absent."""
 
-What = Literal["row", "counter", "act", "line", "log", "header", "call", "record"]
+What = Literal["row", "counter", "act", "line", "log", "header", "call", "ticket", "record"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +86,8 @@ def named(part: Part) -> str:
             return f"the withheld act {part.number}"
         case Link():
             return f"act {part.number} ({part.act.kind} by {part.act.actor} at {written(part.act.at_s)})"
+        case Ticket():
+            return f"the support case {part.id} of {written(part.received_s)}"
     return f"the call {part.id} of {written_us(part.known_us)}"
 
 
@@ -103,7 +106,7 @@ def _altered(export: Export, missing: Missing) -> Iterator[Finding]:
         yield _finding(what, place.line, named(place.part), place.claimed, place.found, said)
 
 
-_KIND: Mapping[type, What] = {Row: "row", Link: "act", Withheld: "act", Call: "call"}
+_KIND: Mapping[type, What] = {Row: "row", Link: "act", Withheld: "act", Call: "call", Ticket: "ticket"}
 
 
 def _which(row: Row, missing: Mapping[str, int]) -> str:

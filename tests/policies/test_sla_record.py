@@ -191,8 +191,8 @@ def test_what_most_vantage_points_could_not_reach_was_dark(failing: tuple[str, .
 
 def test_a_broken_commitment_is_a_violation_beside_a_missed_target() -> None:
     basis = basis_of(case_named("just_under_99_0"))
-    stricter = replace(basis.head, commitments=(Commitment(share=Fraction(999, 1000), under_us=500_000),))
-    record = monthly(replace(basis, head=stricter))
+    stricter = replace(basis.head.terms, latency=(Commitment(share=Fraction(999, 1000), under_us=500_000),))
+    record = monthly(replace(basis, head=replace(basis.head, terms=stricter)))
     assert [each["of"] for each in record["violations"]] == ["uptime", "latency under 500 ms"]
     assert record["violations"][1] == {
         "of": "latency under 500 ms", "promised_percent": "99.9", "reached_percent": "99.0000",

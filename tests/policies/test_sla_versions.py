@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, fields, replace
+from dataclasses import FrozenInstanceError, replace
 from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from policies.model import BusinessTime, Calendar
 from policies.sla.adverse import RULES, Promise, adverse, changes
+from policies.sla.evidence_form import PUBLISHED
 from policies.sla.support import Clocks
 from policies.sla.terms import SlaTerms, terms_of
 from policies.sla.versions import Binding, Pin, Version, governing, refusal, refusal_of_change, tier_at
@@ -49,6 +50,8 @@ def bands(*changed: tuple[int, str, object]) -> tuple[dict[str, object], ...]:
     return tuple(made)
 
 
+QUICK = {"share_percent": "99", "under_ms": 500}
+CHRONIC = {"misses": 3, "months": 12}
 WORSE = [
     # field, from, to, what V3 calls it; the way back is no change for the worse
     ("threshold_percent", "5", "6", "higher threshold"),
@@ -69,6 +72,12 @@ WORSE = [
     ("sla_change_notice_days", 60, 59, "shorter notice"),
     ("claim_days", 30, 29, "shorter claim window"),
     ("auto_claim", True, False, "shorter claim window"),
+    ("latency", (QUICK,), (), "lower target"),  # fewer
+    ("latency", (QUICK,), ({**QUICK, "share_percent": "98.9"},), "lower target"),
+    ("latency", (QUICK,), ({**QUICK, "under_ms": 1_000},), "lower target"),  # slower
+    ("chronic", CHRONIC, None, "lower credit"),
+    ("chronic", CHRONIC, {**CHRONIC, "misses": 4}, "lower credit"),
+    ("chronic", CHRONIC, {**CHRONIC, "months": 11}, "lower credit"),
     ("denominator", "calendar_minus_excluded", "calendar", "wider exclusion"),
     ("bands", bands(), bands((2, "credit", "20")), "lower credit"),
     ("bands", bands(), bands((1, "min", "98.0"), (1, "credit", "10"), (2, "min", "95.0")), "lower credit"),
@@ -88,6 +97,17 @@ def test_each_change_for_the_worse_is_named(name: str, good: object, bad: object
 @pytest.mark.parametrize(("name", "good", "bad", "word"), WORSE)
 def test_the_way_back_is_an_improvement_and_still_a_change(name: str, good: object, bad: object, word: str) -> None:
     assert words(promise(**{name: bad}), promise(**{name: good})) == [(name, None)]
+
+
+def test_a_slower_time_for_more_requests_is_adverse_either_way() -> None:
+    """Nobody can say which is more: 99 % under 500 ms, or all of them under a second."""
+    one, other = promise(latency=(QUICK,)), promise(latency=({"share_percent": "100", "under_ms": 1_000},))
+    assert words(one, other) == [("latency", "lower target")] == words(other, one)
+
+
+def test_a_commitment_that_another_one_holds_already_may_go() -> None:
+    both = promise(latency=(QUICK, {"share_percent": "95", "under_ms": 1_000}))
+    assert words(both, promise(latency=(QUICK,))) == [("latency", None)]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +147,7 @@ def test_display_is_no_material_change() -> None:
 
 
 def test_every_term_has_a_rule() -> None:
-    assert set(RULES) | {"bands", "cap", "internal_target"} == {each.name for each in fields(SlaTerms)}
+    assert {*RULES, "bands", "cap"} == {*PUBLISHED}
 
 
 def owned(**owners: str) -> Promise:
