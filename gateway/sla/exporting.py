@@ -21,6 +21,7 @@ from policies.sla.evidence import MINUTE_S, Alive, Basis, Call, Failing, Fee, He
 from policies.sla.period import Period
 from policies.sla.register import withheld
 from policies.sla.spans import Span, spans
+from policies.sla.support import SupportTerms
 from policies.sla.terms import SlaTerms
 
 GRACE_S: Final = 120
@@ -68,6 +69,7 @@ class Publication:
     revision: int = 1
     published_at_s: int | None = None
     fee: Fee | None = None
+    missed_before: tuple[str, ...] = ()
 
 
 def final_at_s(period: Period) -> int:
@@ -130,7 +132,19 @@ def _head(agreement: Agreement, behind: Background, said: Publication) -> Head:
         revision=said.revision,
         fee=said.fee,
         vantage_points=behind.vantage_points,
+        support=_support(agreement),
+        missed_before=said.missed_before,
     )
+
+
+def _support(agreement: Agreement) -> SupportTerms | None:
+    """None where nobody is promised an answer."""
+    if agreement.tenant is None or not (agreement.clocks.targets or agreement.channels):
+        return None
+    return SupportTerms(
+        clocks=agreement.clocks, objectives=agreement.objectives, channels=agreement.channels,
+        escalation=agreement.escalation,
+    )  # fmt: skip
 
 
 def _contract(agreement: Agreement, behind: Background) -> tuple[int | None, int | None]:

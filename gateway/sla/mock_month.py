@@ -24,6 +24,8 @@ HOUR_S: Final = 3_600
 DAY_S: Final = 86_400
 AROUND_S: Final = HOUR_S
 """Traffic before and after the month, so that a run over its edge would be whole."""
+DEMO: Final = ("acme", "globex", "initech")
+"""The tenants of the demo's policy."""
 REPLICAS: Final = ("gw-a/0", "gw-b/0")
 
 _QUICK: Final = (5, 90, 400, 320, 120, 48, 12, 3, 1, 1, 0, 0, 0)
@@ -37,7 +39,9 @@ _WEEKEND: Final = 0.35
 _BUSY: Final = 50
 """From so many requests a minute on a caller is served by all replicas at once."""
 _PLACES: Final = {cause: place for (_, cause), place in PLACES.items()}
-_CUMULATIVE: Final = {each: tuple(part / sum(each) for part in accumulate(each)) for each in (_QUICK, _STEADY, _SLOW)}
+_CUMULATIVE: Final[Mapping[tuple[int, ...], tuple[float, ...]]] = {
+    each: tuple(part / sum(each) for part in accumulate(each)) for each in (_QUICK, _STEADY, _SLOW)
+}
 
 _Who = tuple[str, str]
 """A replica and its boot."""
@@ -135,8 +139,13 @@ def callers(tenants: int) -> tuple[Caller, ...]:
         Caller(tenant="initech", group="reports", peak=3, latency=_STEADY),
         Caller(tenant="", group="", peak=0.4, latency=_QUICK),
     )
-    others = (f"tenant-{number}" for number in range(4, tenants + 1))
+    others = names(tenants)[len(DEMO) :]
     return (*known, *(Caller(tenant=name, group="crm", peak=0.2, latency=_QUICK) for name in others))
+
+
+def names(tenants: int) -> tuple[str, ...]:
+    """Of so many tenants."""
+    return (*DEMO, *(f"tenant-{number}" for number in range(len(DEMO) + 1, tenants + 1)))
 
 
 # --- lives --------------------------------------------------------------------------------------------------------
