@@ -30,24 +30,12 @@ class ActRow(NamedTuple):
     hash: str
 
 
-def append(database: Database, make: Callable[[ActRow | None], ActRow]) -> ActRow:
-    """Add what ``make`` makes of the last row (None for the first); nobody else appends meanwhile.
-
-    Raises ``ValueError`` for a row that does not continue the last one, ``StoreError``, and what ``make`` raises;
-    then nothing is added.
-    """
-    with database.writing(alone=True) as connection:
-        last = _last(connection)
-        row = make(last)
-        _add(connection, last, [row])
-    return row
-
-
 def extend(database: Database, make: Callable[[tuple[Link, ...], int | None], Sequence[Link]]) -> tuple[Link, ...]:
     """Add what ``make`` makes of the whole log and of the database server's time, in Unix seconds.
 
-    That time is None for a file, which has no clock of its own. Nobody else appends meanwhile. Raises as ``append``,
-    and ``ValueError`` for a log that was altered: whatever is added would vouch for it.
+    That time is None for a file, which has no clock of its own. Nobody else adds anything meanwhile. Raises
+    ``ValueError`` for a log that was altered, because whatever is added would vouch for it, and for links that do not
+    continue it; ``StoreError``; and what ``make`` raises. Then nothing is added.
     """
     with database.writing(alone=True) as connection:
         rows = list(_rows(connection, 0))
@@ -129,11 +117,6 @@ def _add(connection: Connection, last: ActRow | None, rows: Sequence[ActRow]) ->
 def _rows(connection: Connection, after: int) -> Iterator[ActRow]:
     for found in connection.execute(select(act).where(act.c.seq > after).order_by(act.c.seq)):
         yield ActRow._make(found)
-
-
-def _last(connection: Connection) -> ActRow | None:
-    found = connection.execute(select(act).order_by(act.c.seq.desc()).limit(1)).one_or_none()
-    return None if found is None else ActRow._make(found)
 
 
 def _server_time_s(connection: Connection) -> int | None:
