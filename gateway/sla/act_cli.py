@@ -82,7 +82,7 @@ def announce(
     from gateway.sla import acting
 
     with _failing(), _desk(policies, state_dir, actor, output) as desk:
-        scope = acting.Scope(tenant=tenant, groups=tuple(group or ()), upstream=upstream)
+        scope = desk.scope(tenant, group, upstream)
         if cancel and from_ is None and to is None:
             asked = acting.cancelled(desk.book.register, id, note)
         else:
@@ -136,7 +136,7 @@ def exclude(
     from gateway.sla import acting
 
     with _failing(), _desk(policies, state_dir, actor, output) as desk:
-        scope = acting.Scope(tenant=tenant, groups=tuple(group or ()), upstream=upstream)
+        scope = desk.scope(tenant, group, upstream)
         content = {"type": type.value, **acting.window(from_, to), "reason": reason, "evidence": evidence}
         desk.record(acting.excluded(desk.groups, id, content, scope, note))
 
@@ -238,6 +238,7 @@ def pin(
     from policies.sla.instants import written
 
     with _failing(), _desk(policies, state_dir, actor, output) as desk:
+        acting.check_tenant(tenant, desk.book.tenants)
         until_ = written(acting.beginning(until, desk.book.zone, "--until"))
         content = {"tenant": tenant, "number": number, "until": until_, **({"note": note} if note else {})}
         desk.record([("pin", content)])
@@ -302,6 +303,14 @@ class Desk:
     @property
     def groups(self) -> Any:
         return self.book.promises.groups
+
+    def scope(self, tenant: str | None, groups: list[str] | None, upstream: str | None) -> Any:
+        """Whom or what an exclusion is about."""
+        from gateway.sla.acting import Scope, check_tenant
+
+        if tenant is not None:
+            check_tenant(tenant, self.book.tenants)
+        return Scope(tenant=tenant, groups=tuple(groups or ()), upstream=upstream)
 
     def planned(self, name: str, note: str | None) -> Any:
         """Of the policy files: window, scope, note."""

@@ -78,6 +78,15 @@ class Book:
         except NoPolicies:
             return Promises()
 
+    @cached_property
+    def tenants(self) -> frozenset[str]:
+        """Everybody whom the policy files or a contract name; empty where the files cannot be read."""
+        try:
+            named = policy_of(self.settings).tenants
+        except NoPolicies:
+            return frozenset()
+        return frozenset((*named, *self.register.contracts))
+
     @property
     def zone(self) -> str:
         """Of the SLA: the one in which a version begins with a month (V2)."""

@@ -168,6 +168,7 @@ BAD_WINDOWS = [
     (*HOUR, ("--upstream", "crm", "--group", "crm"), 64, "leave out --group"),
     (*HOUR, ("--upstream", "crmm"), 64, "there are code-host, crm, reporting"),
     (*HOUR, ("--group", "crmm"), 64, "did you mean 'crm'"),
+    (*HOUR, ("--tenant", "acne"), 64, "acne is no tenant; did you mean 'acme'"),
 ]  # fmt: skip
 
 
