@@ -201,15 +201,19 @@ def bind(
     tier: Annotated[str, typer.Argument(help="The tier that it is promised.")],
     from_: Annotated[str, typer.Option("--from", help="A month, or RFC 3339; a change waits for the next month.")],
     to: Annotated[str | None, typer.Option(help="When the contract ends; default: open.")] = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="It begins then: time before is not judged. To be recorded ahead.")
+    ] = False,
     note: NoteOption = None,
     actor: ActorOption = None,
     policies: PoliciesOption = None,
     state_dir: StateOption = None,
     output: ShapeOption = Shape.text,
 ) -> None:
-    """Record a tenant's contract: its tier, from when, until when. Time outside of it is not judged.
+    """Record a tenant's contract: its tier, from when, until when.
 
-    A tenant that is never bound has the tier of the policy files, for ever.
+    Of the time before its first contract the policy files speak: their tier, and every second is judged, unless --new
+    says beforehand that the tenant comes only then. After its end nothing is judged.
     """
     from gateway.sla import acting
     from policies.sla.instants import written
@@ -219,7 +223,10 @@ def bind(
         content = {"tenant": tenant, "tier": tier, "from": written(acting.beginning(from_, zone, "--from"))}
         if to is not None:
             content["to"] = written(acting.beginning(to, zone, "--to"))
-        desk.record([("bind", {**content, **({"note": note} if note else {})})])
+        if new:
+            acting.check_new(tenant, desk.book.served)
+        more: dict[str, Any] = {**({"begins": True} if new else {}), **({"note": note} if note else {})}
+        desk.record([("bind", {**content, **more})])
 
 
 @act_app.command(epilog="Example: tiergate sla pin acme 1.4.0 --until 2027-07")

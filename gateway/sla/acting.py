@@ -72,6 +72,14 @@ def check_tenant(name: str | None, tenants: Collection[str]) -> None:
         raise NotUsable(f"{name} is no tenant; {near}")
 
 
+def check_new(name: str, served: Collection[str]) -> None:
+    """Raises ``NotUsable`` for a tenant whose calls were counted already."""
+    if name in served:
+        raise NotUsable(
+            f"--new: calls of {name} are counted already, and cannot be left out afterwards; leave out --new"
+        )
+
+
 # --- exclusions -----------------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from functools import cached_property
 from gateway.clock import SystemClock
 from gateway.ledger import acts as table
 from gateway.ledger.database import StoreError
+from gateway.ledger.store import Store
 from gateway.policy_files import load
 from gateway.settings import Settings
 from gateway.sla.recording import NotRecorded, opened
@@ -86,6 +87,15 @@ class Book:
         except NoPolicies:
             return frozenset()
         return frozenset((*named, *self.register.contracts))
+
+    @property
+    def served(self) -> frozenset[str]:
+        """Everybody who has minutes in the ledger. Raises ``NotRecorded``."""
+        try:
+            with closing(opened(self.settings)) as database:
+                return frozenset(Store(database).tenants())
+        except (StoreError, StateError, OSError) as error:
+            raise NotRecorded(str(error)) from error
 
     @property
     def zone(self) -> str:

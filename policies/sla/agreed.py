@@ -51,10 +51,11 @@ def _governing(read: Register, head: Head) -> Edition | None:
 
 
 def _of_contract(read: Register, head: Head) -> Iterator[Mismatch]:
-    """A tenant that no act binds has the contract of the policy files, which nobody else has."""
+    """Each end that is on record. Where a contract has none, the service's own beginning may stand."""
     if head.tenant is not None and read.contract(head.tenant).bindings:
         found = read.contract(head.tenant).force_in(head.period)
-        if found != head.contract:
+        begun = found[0] is None or found[0] == head.contract[0]
+        if not begun or found[1] != head.contract[1]:
             yield Mismatch(name="contract", claimed=list(head.contract), found=list(found))
 
 

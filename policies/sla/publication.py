@@ -201,8 +201,8 @@ def _is_bound_by(tenant: str, version: Version, contracts: Mapping[str, Contract
     """Not one who keeps an earlier version (V5), nor one whose contract begins with this one or later."""
     contract, from_s = contracts.get(tenant, Contract()), version.effective_from_s
     pin = contract.pin_at(from_s)
-    begins = [start for start, _ in contract.stretches]
-    return (pin is None or from_s >= pin.until_s) and (not begins or min(begins) < from_s)
+    begins = contract.stretches[0][0] if contract.stretches else None
+    return (pin is None or from_s >= pin.until_s) and (begins is None or begins < from_s)
 
 
 def _same(old: Promises, new: Promises, tenant: str | None, tier: str | None) -> bool:

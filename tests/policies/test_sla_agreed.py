@@ -27,7 +27,7 @@ def logged() -> Log:
         "emea": Own(fields={"claim_days": 10}, tier="premium", department_of="acme"),
     })  # fmt: skip
     log.publish("1.0.0", "2026-02-01T00:00:00Z", given)
-    log.say("bind", tenant="globex", tier="premium", from_="2026-03-15T00:00:00Z")
+    log.say("bind", tenant="globex", tier="premium", from_="2026-03-15T00:00:00Z", begins=True)
     return log
 
 
@@ -72,6 +72,11 @@ def test_a_contract_that_was_recorded_cannot_be_another_in_the_header() -> None:
     assert given.head.contract == (at("2026-03-15T00:00:00Z"), None)
     (found,) = mismatches(replace(given, head=replace(given.head, contract=(at("2026-03-20T00:00:00Z"), None))))
     assert found.name == "contract"
+    log = logged()
+    log.say("bind", tenant="acme", tier="premium", from_="2026-03-10T00:00:00Z", to="2026-03-20T00:00:00Z")
+    ends = at("2026-03-20T00:00:00Z")
+    assert mismatches(basis(log, contract=(at("2026-01-05T00:00:00Z"), ends))) == ()  # since the service began
+    assert [each.name for each in mismatches(basis(log, contract=(None, ends - 1)))] == ["contract"]
 
 
 def test_a_pin_holds_in_the_export_too() -> None:
