@@ -27,6 +27,7 @@ from gateway.command_line import (
 )
 from gateway.exit_codes import EXIT_BUG, EXIT_ENVIRONMENT, EXIT_FINDING, EXIT_USAGE
 from gateway.sla.cli import sla_app
+from gateway.sla.ledger_cli import LedgerOption
 
 CLICK_USAGE = 2
 
@@ -274,6 +275,46 @@ def reload(state_dir: StateOption = None, output: OutputOption = Output.text) ->
             typer.echo(pending)
     good = all(one["outcome"] in ("accepted", "unchanged") for one in answer["workers"])
     raise typer.Exit(0 if good else EXIT_FINDING)
+
+
+@mock_app.command("ledger", epilog="Example: tiergate mock ledger --state-dir /tmp/rehearsal")
+def mock_ledger(
+    state_dir: StateOption = None,
+    ledger: LedgerOption = None,
+    month: Annotated[str, typer.Option(help="The month to make up; it has to be over for ten days.")] = "2026-10",
+    seed: Annotated[int, typer.Option(help="The same seed makes the same month.")] = 7,
+    tenants: Annotated[int, typer.Option(min=3, max=500, help="How many; the first three are the demo's.")] = 3,
+) -> None:
+    """Fill an empty ledger with a made-up month: outages, maintenance, exclusions, all closed, one credit claimed.
+
+    To rehearse reports with, and to see what a customer would get. It is marked as synthetic in its log and on every
+    report of it. A ledger that has anything in it is left alone.
+    """
+    from gateway.clock import SystemClock
+    from gateway.demo import POLICIES
+    from gateway.ledger.database import Database, StoreError
+    from gateway.progress import progress
+    from gateway.sla import mock_ledger as mock
+    from gateway.sla.ledger import url_of
+    from gateway.stores.quota_file import StateError
+
+    settings = settings_of(state_dir=state_dir, ledger_url=ledger)
+    try:
+        period = mock.month_of(month, SystemClock().wall_us() // 1_000_000)
+        if not settings.ledger_url:
+            settings.state_dir.mkdir(parents=True, exist_ok=True)
+        database = Database(url_of(settings))
+        with progress(f"making up {month}", mock.steps(period)) as show:
+            mock.made(database, period, seed, tenants, show).close()
+    except mock.NotPossible as error:
+        raise UsageError(str(error)) from error
+    except (mock.NotEmpty, StateError, StoreError) as error:
+        fail(str(error), EXIT_ENVIRONMENT)
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}", EXIT_ENVIRONMENT)
+    typer.echo(f"{month} of a service that does not exist, in {database.name}; to go on:")
+    where = f" --ledger '{ledger}'" if ledger else f" --state-dir {settings.state_dir}"
+    typer.echo(f"  tiergate sla report acme {month} --format html --out acme.html --policies {POLICIES}{where}")
 
 
 @mock_app.command(epilog="Example: tiergate mock upstream --port 9000")

@@ -1,7 +1,7 @@
 """The unix control socket: its messages, their encoding, both ends of the line.
 
-One JSON object a line. Workers say ``Hello``, then a ``Report`` a second; commands send one ``Ask`` and read
-one ``Answer``. Whatever changes state goes over this socket and never over a listener that a browser can
+One JSON object a line. Workers say ``Hello``, then a ``Report`` a second; commands send one ``Ask`` or ``Record``
+and read one ``Answer``. Whatever changes state goes over this socket and never over a listener that a browser can
 reach (DESIGN §12). A message that is unknown, malformed or too long is answered with an error; it never
 ends the process that read it.
 """
@@ -100,19 +100,43 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A command's request to record acts of the SLA's log, all or none: each an object with ``kind``, ``content``."""
+
+    acts: list[Any]
+    actor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a command gets; ``error`` is None when it was done."""
+    """What a command gets; ``error`` is None when it was done.
+
+    ``declined``: it was understood and will not be done; otherwise an error is of the surroundings.
+    """
 
     result: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
+    declined: bool = False
 
 
-Message = Hello | Report | Described | Drain | Refresh | Refreshed | Ask | Answer
+Message = Hello | Report | Described | Drain | Refresh | Refreshed | Ask | Record | Answer
 KINDS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Message)}
 
 
 class ControlError(Exception):
     """The line cannot be used: nobody listens, or what came is no message. The text is for the operator."""
+
+
+class NobodyThere(ControlError):
+    """No gateway listens there: nothing was asked of anybody."""
+
+
+class Declined(ControlError):
+    """The gateway understood and will not do it."""
+
+
+class Unanswered(ControlError):
+    """It was asked, and nobody knows whether it was done."""
 
 
 def encode(message: Message) -> bytes:
@@ -249,23 +273,48 @@ async def connect(path: Path) -> Channel:
 
 def request(path: Path, what: str, *, timeout_s: float = 60.0) -> dict[str, Any]:
     """A command's whole conversation. Raises ``ControlError`` when there is no gateway or it says no."""
+    return converse(path, Ask(what=what), timeout_s=timeout_s)  # type: ignore[arg-type]
+
+
+def converse(path: Path, message: Ask | Record, *, timeout_s: float = 60.0) -> dict[str, Any]:
+    """The same with a message of its own. Raises what is above: who knows nothing of it says ``Unanswered``."""
     check_path(path)
+    line_out = encode(message)
+    if len(line_out) >= MAX_LINE:
+        raise ControlError(f"{len(line_out):,} bytes are more than the control line carries ({MAX_LINE:,})")
     with socket.socket(socket.AF_UNIX) as line:
         line.settimeout(timeout_s)
+        _reach(line, path)
         try:
-            line.connect(str(path))
-            line.sendall(encode(Ask(what=what)))  # type: ignore[arg-type]
+            line.sendall(line_out)
             with line.makefile("rb") as answers:
-                answer = decode(answers.readline(MAX_LINE))
+                text = answers.readline(MAX_LINE)
         except TimeoutError as error:
-            raise ControlError(f"the gateway at {path} did not answer within {timeout_s:.0f} s") from error
+            raise Unanswered(f"the gateway at {path} did not answer within {timeout_s:.0f} s") from error
         except OSError as error:
-            raise ControlError(_nobody(path, error)) from error
+            raise Unanswered(_nobody(path, error)) from error
+    answer = _answer(text, path)
+    if answer.error is not None:
+        raise (Declined if answer.declined else ControlError)(answer.error)
+    return answer.result
+
+
+def _reach(line: socket.socket, path: Path) -> None:
+    try:
+        line.connect(str(path))
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise NobodyThere(_nobody(path, error)) from error
+    except OSError as error:
+        raise ControlError(_nobody(path, error)) from error
+
+
+def _answer(text: bytes, path: Path) -> Answer:
+    if not text.endswith(b"\n"):
+        raise Unanswered(f"the gateway at {path} hung up before it had answered")
+    answer = decode(text)
     if not isinstance(answer, Answer):
         raise ControlError(f"the gateway answered with a {type(answer).__name__.lower()}")
-    if answer.error is not None:
-        raise ControlError(answer.error)
-    return answer.result
+    return answer
 
 
 def _nobody(path: Path, error: OSError) -> str:

@@ -127,7 +127,9 @@ class Key:
 class Tenant:
     """Who calls, and under which tier.
 
-    ``limits`` override the tier's by name (None removes); ``route_limits`` override a route's.
+    ``limits`` override the tier's by name (None removes); ``route_limits`` override a route's. ``department_of`` is
+    the customer on whose SLA this tenant's stands (spec V4). ``calendar`` is the one it chose for support (SC1), None
+    leaves the contract's.
     """
 
     id: str
@@ -139,6 +141,8 @@ class Tenant:
     upstream_headers: Mapping[str, tuple[HeaderPair, ...]] = field(default_factory=nothing, repr=False)
     reset_as: ResetAs | None = None
     sla: Mapping[str, object] = field(default_factory=nothing)
+    department_of: str | None = None
+    calendar: str | None = None
 
     @property
     def plain(self) -> bool:
@@ -367,14 +371,26 @@ class BusinessTime:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attain:
+    """``share`` of the cases are answered ``within`` a time: "90 % within 6 h" (spec SC5)."""
+
+    share: Fraction
+    within: BusinessTime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Support:
-    """A support contract; ``hours`` is ``24x7`` or a calendar's name; ``respond`` is by severity S1..S4."""
+    """A support contract; ``hours`` is ``24x7`` or a calendar's name; ``respond`` is by severity S1..S4.
+
+    ``objectives``, by severity, say of how many cases a time is promised; without one it is promised of each.
+    """
 
     name: str
     hours: str
     channels: tuple[str, ...] = ()
     respond: Mapping[str, BusinessTime] = field(default_factory=nothing)
     escalation: tuple[str, ...] = ()
+    objectives: Mapping[str, Attain] = field(default_factory=nothing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

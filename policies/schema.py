@@ -17,7 +17,9 @@ from policies.format.profile_schema import ProfileForm
 from policies.format.report import TAG
 from policies.format.scalars import (
     AddressValue,
+    AttainValue,
     Bool,
+    CommitmentValue,
     Count,
     Day,
     Digest,
@@ -145,6 +147,14 @@ class InternalForm(Section):
     """Stricter than promised; never shown to customers."""
 
     target: Target = None
+    latency: list[CommitmentValue] = Field(default_factory=list, description="As in sla.latency")
+
+
+class ChronicForm(Section):
+    """So many missed months of so many give the right to terminate."""
+
+    misses: Positive
+    months: Positive
 
 
 class SlaForm(Section):
@@ -175,6 +185,8 @@ class SlaForm(Section):
     sla_change_notice_days: Positive | None = None
     client_patience: Duration | None = None
     auto_claim: Bool | None = None
+    latency: list[CommitmentValue] | None = Field(None, description='["99% under 500ms"]: judged beside uptime')
+    chronic: ChronicForm | None = Field(None, description="Right to terminate after so many missed months")
     internal: InternalForm | None = None
 
 
@@ -355,6 +367,8 @@ class TenantForm(Section):
     )
     reset_as: ResetAsWord | None = None
     sla: SlaForm | None = None
+    department_of: Text | None = Field(None, description="The customer on whose SLA this tenant's stands")
+    calendar: Text | None = Field(None, description="The one under calendars that its support counts by")
 
 
 class TenantLine(TenantForm):
@@ -381,13 +395,25 @@ class RespondForm(Section):
     S4: ResponseTime | None = None
 
 
+class ObjectivesForm(Section):
+    """Share of the cases of a severity that are answered within a time."""
+
+    S1: AttainValue | None = None
+    S2: AttainValue | None = None
+    S3: AttainValue | None = None
+    S4: AttainValue | None = None
+
+
 class SupportForm(Section):
     """A support contract."""
 
     hours: Text = Field(description="24x7, or the name of a calendar")
     channels: list[Text] = Field(default_factory=list)
     respond: RespondForm = Field(RespondForm.model_construct(), description="First response by severity")
-    escalation: list[Text] = Field(default_factory=list)
+    escalation: list[Text] = Field(default_factory=list, description="Roles, in the order in which they are called")
+    objectives: ObjectivesForm = Field(
+        ObjectivesForm.model_construct(), description="Share of the cases answered within a time; default: every case"
+    )
 
 
 class CalendarForm(Section):

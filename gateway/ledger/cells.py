@@ -6,6 +6,7 @@ Its packed form is what the spool and the store keep. Where cells come from and 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from policies.sla.histogram import BUCKETS
@@ -89,15 +90,25 @@ def packed(counters: Sequence[int]) -> bytes:
 def unpacked(data: bytes) -> Counters:
     """The counters of ``packed``. Raises ``ValueError`` for anything else."""
     present, at = get_varint(data, 0)
-    if present >> WIDTH:
-        raise ValueError("a cell has counters that this version does not know")
     counters = [0] * WIDTH
-    for place in range(present.bit_length()):
-        if present >> place & 1:
-            counters[place], at = get_varint(data, at)
+    for place in _places(present):
+        count = data[at] if at < len(data) else 0x80
+        if count < 0x80:
+            at += 1
+        else:
+            count, at = get_varint(data, at)
+        counters[place] = count
     if at != len(data):
         raise ValueError("a cell is longer than its counters")
     return tuple(counters)
+
+
+@lru_cache(maxsize=4096)
+def _places(present: int) -> tuple[int, ...]:
+    """Which counters of a cell are there: few of the many that there could be ever occur."""
+    if present >> WIDTH:
+        raise ValueError("a cell has counters that this version does not know")
+    return tuple(place for place in range(present.bit_length()) if present >> place & 1)
 
 
 def put_varint(into: bytearray, number: int) -> None:

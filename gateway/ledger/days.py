@@ -43,9 +43,10 @@ def newest(entries: Iterable[Entry]) -> Mapping[tuple[int, int, int, int], Entry
     """The highest sequence of each key (D1)."""
     best: dict[tuple[int, int, int, int], Entry] = {}
     for entry in entries:
-        known = best.get(entry.key)
+        key = entry[:4]
+        known = best.get(key)
         if known is None or entry.seq > known.seq:
-            best[entry.key] = entry
+            best[key] = entry
     return best
 
 

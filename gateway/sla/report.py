@@ -10,9 +10,11 @@ import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -134,7 +136,7 @@ def _template(kind: str) -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(duration=duration, moment=moment, cause=cause, number=number)
+    environment.filters.update(duration=duration, moment=moment, utc=utc, cause=cause, number=number, promise=promise)
     environment.globals.update(REASONS=REASONS, TYPES=TYPES, VERDICTS=VERDICTS)
     return environment.get_template(f"sla_{kind}.html")
 
@@ -154,8 +156,21 @@ def moment(text: str) -> str:
     return text.replace("T", " ").replace("Z", " UTC")
 
 
+def utc(text: str) -> str:
+    """``2026-04-15 02:00:00``, where the column says the zone."""
+    return moment(text).removesuffix(" UTC")
+
+
 def cause(name: str) -> str:
     return CAUSES.get(name, name)
+
+
+def promise(violation: Mapping[str, Any]) -> str:
+    """What was promised and not kept."""
+    of = str(violation["of"])
+    if of == "uptime":
+        return "Availability of the month"
+    return f"Share of requests with {of}" if of.startswith("latency") else f"Share of {of}"
 
 
 def number(count: int) -> str:
@@ -169,6 +184,7 @@ def _drawings(record: Record) -> Mapping[str, Any]:
         return {"months": record["months"], "failures": requests}
     return {
         "timeline": timeline(record),
+        "days": days(record),
         "budget": budget(record["figure"]),
         "failures": requests,
         "latency": shares({_bucket(each): each["requests"] for each in record["latency"]["buckets"]}, ordered=False),
@@ -186,6 +202,16 @@ def timeline(record: Record) -> list[Bar]:
         for window in each["windows"]
     ]
     return windows + excused
+
+
+def days(record: Record) -> list[tuple[int, str]]:
+    """Where each seventh local day of the period begins, and its name."""
+    zone = ZoneInfo(record["period"]["zone"])
+    start, end = read(record["period"]["from"]), read(record["period"]["to"])
+    first = datetime.fromtimestamp(start, UTC).astimezone(zone)
+    begun = ((first + timedelta(days=ahead)) for ahead in range(0, 29, 7))
+    named = ((int(each.timestamp()), f"{each:%d %B}".lstrip("0")) for each in begun)
+    return [(WIDTH * (at - start) // (end - start), name) for at, name in named if at < end]
 
 
 def _bar(from_: str, to: str, start_s: int, end_s: int, kind: str, what: str) -> Bar:

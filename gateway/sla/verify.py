@@ -98,7 +98,11 @@ def report_record(exports: list[Path], progress: Progress = iter) -> Record:
 
     An export that does not hold together gives no report: whoever prints it would vouch for it.
     """
-    records = [_sound_record(path, progress) for path in exports]
+    return joined([_sound_record(path, progress) for path in exports])
+
+
+def joined(records: list[Record]) -> Record:
+    """The one, or the quarter of three. Raises ``NotUsable``."""
     if len(records) == 1:
         return records[0]
     try:
@@ -196,7 +200,7 @@ def as_text(answer: Answer) -> str:
     lines = [*_conclusion(answer), *(_finding_line(each) for each in answer.verified.findings)]
     if answer.reconciled is not None:
         lines += ["", *_reconciliation_lines(answer.reconciled)]
-    return "".join(f"{_clean(line)}\n" for line in lines)
+    return "".join(f"{clean(line)}\n" for line in lines)
 
 
 def _conclusion(answer: Answer) -> Iterator[str]:
@@ -217,7 +221,7 @@ def _finding_line(finding: Finding) -> str:
     return f"  {place}{finding.said}{seals}"
 
 
-_SEALED = ("row", "line", "call")
+_SEALED = ("row", "line", "call", "ticket")
 
 
 def _reconciliation_lines(found: Reconciliation) -> Iterator[str]:
@@ -263,6 +267,6 @@ def _figure_words(figure: Figure) -> str:
     )
 
 
-def _clean(line: str) -> str:
+def clean(line: str) -> str:
     """Without what could steer a terminal: names and notes come from files that nobody vouches for."""
     return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in line)

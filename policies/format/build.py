@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from policies.format import checks
+from policies.format.departments import check_departments
 from policies.format.entries import Named, read_form, read_sound_part
 from policies.format.limits import Limits
 from policies.format.report import Report
@@ -40,9 +41,10 @@ def build(sections: Sections, report: Report, lookups: Lookups, profiles: Catalo
     routes = route_reader.read()
     maintenance = _maintenance(sections, route_reader.groups, report)
     service = read_service(sections, tiers, report)
-    tenants = TenantReader(tiers, routes, upstreams, limits, sla, report)
+    tenants = TenantReader(tiers, routes, upstreams, calendars, limits, sla, report)
     tenants.read(sections.named("tenants"))
     _read_tenants_file(sections, tenants, report, lookups)
+    check_departments(tenants)
     checks.check_costs(routes, tiers, tenants, report)
     checks.check_namespaces(routes, tiers, tenants, report)
     checks.check_exposure(service, tenants, report)

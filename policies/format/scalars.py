@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import PlainValidator, WithJsonSchema
 
+from policies.format.commitments import parse_commitment, parse_objective
 from policies.format.substitution import Substituted
 from policies.format.units import (
     Rate,
@@ -31,7 +32,8 @@ from policies.format.units import (
     parse_size,
     short,
 )
-from policies.model import Address, BusinessTime
+from policies.model import Address, Attain, BusinessTime
+from policies.sla.histogram import Commitment
 
 _COUNT_PATTERN = r"^[0-9]+(_[0-9]+)*$"
 _DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})")
@@ -265,6 +267,16 @@ ResponseTime = Annotated[
     BusinessTime,
     PlainValidator(parse_business_time),
     _schema(r"^[0-9]+\s*(ms|s|m|h|d|bh|bd)$", "Elapsed (30m) or business time (4bh, 1bd)", "4bh"),
+]
+CommitmentValue = Annotated[
+    Commitment,
+    PlainValidator(parse_commitment),
+    _schema(r"^\s*[0-9.]+\s?%\s+(under|below|<)\s+[0-9_]+\s*(ms|s)\s*$", "A commitment", "99% under 500ms"),
+]
+AttainValue = Annotated[
+    Attain,
+    PlainValidator(parse_objective),
+    _schema(r"^\s*[0-9.]+\s?%\s+(within|in)\s+[0-9]+\s*(ms|s|m|h|d|bh|bd)\s*$", "A share and a time", "90% within 6h"),
 ]
 Instant = Annotated[
     int, PlainValidator(parse_instant), _schema(r"^\d{4}-\d{2}-\d{2}", "A date or an instant", "2027-01-01")

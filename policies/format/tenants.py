@@ -27,7 +27,7 @@ from policies.format.terms import check_sla, sla_fields
 from policies.format.units import Rate, ValueProblem, closest, short
 from policies.format.upstreams import header_pairs
 from policies.format.yaml_tree import Unreadable, read_tree
-from policies.model import ANONYMOUS, HeaderPair, Key, Limit, ResetAs, Route, Tenant, Tier, Upstream, nothing
+from policies.model import ANONYMOUS, Calendar, HeaderPair, Key, Limit, ResetAs, Route, Tenant, Tier, Upstream, nothing
 from policies.schema import KeyForm, TenantForm, TenantLine
 
 LONGEST_LINE: Final = 1 << 20
@@ -62,6 +62,7 @@ class TenantReader:
     tiers: Named[Tier]
     routes: Named[Route]
     upstreams: Named[Upstream]
+    calendars: Named[Calendar]
     limits: Limits
     service_sla: Mapping[str, object]
     report: Report
@@ -70,6 +71,7 @@ class TenantReader:
     subjects: dict[str, Tenant] = field(default_factory=dict)
     demo_keys: list[tuple[Place, Loc]] = field(default_factory=list)
     overriding: list[tuple[Tenant, Place]] = field(default_factory=list)
+    departments: list[tuple[str, TenantForm, Place]] = field(default_factory=list)
     without_credential: Tally = field(default_factory=lambda: Tally())
     with_keys: Tally = field(default_factory=lambda: Tally())
     with_subjects: Tally = field(default_factory=lambda: Tally())
@@ -84,6 +86,7 @@ class TenantReader:
                 form = validate(entry.data)
             except ValidationError as error:
                 self.tiers.mention(entry.data, "tier")
+                self.calendars.mention(entry.data, "calendar")
                 self.complain(error, entry.place, TenantForm)
                 self._places[name] = entry.place
                 continue
@@ -117,23 +120,33 @@ class TenantReader:
             self.tenants[name] = tenant
             self._index(tenant, place)
 
+    def is_known(self, name: str) -> bool:
+        """Whether a tenant of that name was read, sound or not."""
+        return name in self._places
+
     def _made(self, name: str, form: TenantForm, place: Place) -> Tenant | None:
         keys = tuple([self._key(key) for key in form.keys])
         self._check_keys(form, place)
         tier = intern(form.tier)
-        if not (form.limits or form.routes or form.upstreams or form.sla):
+        if not (form.limits or form.routes or form.upstreams or form.sla or form.department_of or form.calendar):
             reset = _RESETS[form.reset_as] if form.reset_as else None
             return Tenant(id=name, tier=tier, keys=keys, subjects=form.subjects, reset_as=reset)
         limits = self._own_limits(form, place)
         route_limits = self._route_limits(form, place)
         headers = self._headers(form, place)
         sla = self._sla(form, place)
+        if form.department_of is not None:
+            self.departments.append((name, form, place))
+        if form.calendar is not None:
+            self.calendars.refer(form.calendar, place, ("calendar",), self.report)
         if limits is None or route_limits is None or headers is None:
             return None
         made = Tenant(
             id=name, tier=tier, keys=keys, subjects=form.subjects,
             limits=limits or nothing(), route_limits=route_limits or nothing(), upstream_headers=headers or nothing(),
             reset_as=_RESETS[form.reset_as] if form.reset_as else None, sla=sla,
+            department_of=form.department_of and intern(form.department_of),
+            calendar=form.calendar and intern(form.calendar),
         )  # fmt: skip
         if limits or route_limits:
             self.overriding.append((made, place))
@@ -228,7 +241,8 @@ class TenantReader:
         if form.sla is None:
             return nothing()
         tier = self.tiers.sound.get(form.tier)
-        check_sla(form.sla, {**self.service_sla, **(tier.sla if tier else nothing())}, place, ("sla",), self.report)
+        if form.department_of is None:  # that of a department stands on its customer's, who may not be known yet
+            check_sla(form.sla, {**self.service_sla, **(tier.sla if tier else nothing())}, place, ("sla",), self.report)
         return sla_fields(form.sla)
 
     def _index(self, tenant: Tenant, place: Place) -> None:

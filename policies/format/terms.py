@@ -6,7 +6,7 @@ clocks are checked here; nothing is evaluated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from itertools import pairwise
 from types import MappingProxyType
@@ -14,8 +14,10 @@ from typing import Final
 
 from policies.format.report import Loc, Place, Report
 from policies.format.units import SECOND_US, closest, short
-from policies.model import BusinessTime, Calendar, Maintenance, Support
-from policies.schema import BandForm, CalendarForm, MaintenanceForm, RespondForm, SlaForm, SupportForm
+from policies.model import Attain, BusinessTime, Calendar, Maintenance, Support
+from policies.schema import BandForm, CalendarForm, MaintenanceForm, SlaForm, SupportForm
+from policies.sla.canonical import percent
+from policies.sla.histogram import Commitment
 
 ALWAYS: Final = "24x7"
 DEFAULT_TARGET: Final = Decimal("99.9")
@@ -27,6 +29,7 @@ _AS_WRITTEN: Final = (
     "denominator", "display_decimals", "claim_days", "sla_change_notice_days", "auto_claim",
 )  # fmt: skip
 _LISTS: Final = ("counted_causes", "excluded_causes")
+SEVERITIES: Final = ("S1", "S2", "S3", "S4")
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
@@ -47,13 +50,24 @@ def sla_fields(form: SlaForm) -> Mapping[str, object]:
         made["bands"] = tuple(_band(band) for band in form.bands)
     if form.cap is not None:
         made["cap"] = MappingProxyType({"percent": form.cap.percent, "window": form.cap.window})
+    if form.latency is not None:
+        made["latency"] = tuple(_latency(each) for each in form.latency)
+    if "chronic" in given:
+        chronic = form.chronic
+        made["chronic"] = chronic and MappingProxyType({"misses": chronic.misses, "months": chronic.months})
     if form.internal is not None:
-        made["internal"] = MappingProxyType({"target": form.internal.target})
+        latency = tuple(_latency(each) for each in form.internal.latency)
+        made["internal"] = MappingProxyType({"target": form.internal.target, "latency": latency})
     return MappingProxyType(made)
 
 
 def _band(band: BandForm) -> Mapping[str, object]:
     return MappingProxyType({"min": band.min, "credit": band.credit, "termination": band.termination})
+
+
+def _latency(commitment: Commitment) -> Mapping[str, object]:
+    share_percent = Decimal(percent(commitment.share))
+    return MappingProxyType({"share_percent": share_percent, "under_ms": commitment.under_us // 1_000})
 
 
 def check_sla(form: SlaForm, inherited: Mapping[str, object], place: Place, loc: Loc, report: Report) -> None:
@@ -76,6 +90,12 @@ def check_sla(form: SlaForm, inherited: Mapping[str, object], place: Place, loc:
     if form.threshold == 0:
         said = "a slot without a failure would be bad"
         report.add("TG113", place, (*loc, "threshold"), said, "write a share above 0%, such as 5%")
+    _check_latency(form.latency, place, (*loc, "latency"), report)
+    if form.internal is not None:
+        _check_latency(form.internal.latency, place, (*loc, "internal", "latency"), report)
+    if form.chronic is not None and form.chronic.misses > form.chronic.months:
+        said = f"{form.chronic.misses} months cannot be missed of {form.chronic.months}"
+        report.add("TG114", place, (*loc, "chronic", "misses"), said, "write {misses: 3, months: 12}")
     for cause in sorted(set(form.counted_causes or ()) & set(form.excluded_causes or ())):
         report.add(
             "TG120", place, (*loc, "excluded_causes"), f"'{cause}' is counted and excluded", "keep it in one list"
@@ -113,11 +133,23 @@ def _check_moved_edge(target: Decimal, bands: object, place: Place, loc: Loc, re
         report.add("TG301", place, loc, said, "give this target its own bands")
 
 
+def _check_latency(commitments: Sequence[Commitment] | None, place: Place, loc: Loc, report: Report) -> None:
+    """One share for each time: the lower of two would say nothing."""
+    seen: set[int] = set()
+    for at, commitment in enumerate(commitments or ()):
+        if commitment.under_us in seen:
+            said = f"{commitment.under_us // 1_000}ms is promised twice"
+            report.add("TG143", place, (*loc, at), said, "keep the higher share of the two")
+        seen.add(commitment.under_us)
+
+
 def support_of(name: str, form: SupportForm) -> Support:
-    respond = {key: value for key in ("S1", "S2", "S3", "S4") if (value := getattr(form.respond, key))}
+    respond = {key: value for key in SEVERITIES if (value := getattr(form.respond, key))}
+    objectives = {key: value for key in SEVERITIES if (value := getattr(form.objectives, key))}
     return Support(
-        name=name, hours=form.hours, channels=tuple(form.channels), respond=respond, escalation=tuple(form.escalation)
-    )
+        name=name, hours=form.hours, channels=tuple(form.channels), respond=respond,
+        escalation=tuple(form.escalation), objectives=objectives,
+    )  # fmt: skip
 
 
 def check_support(form: SupportForm, calendars: set[str], place: Place, report: Report) -> None:
@@ -127,14 +159,18 @@ def check_support(form: SupportForm, calendars: set[str], place: Place, report: 
         report.add("TG201", place, ("hours",), f"calendar {short(form.hours)} is not defined", hint)
         return
     if form.hours == ALWAYS and len(calendars) != 1 and "business" not in calendars:
-        for severity in _business_clocks(form.respond):
+        for loc in _business_clocks(form):
             hint = "define calendars.business, or write an elapsed time such as 8h"
-            report.add("TG303", place, ("respond", severity), "business time needs a calendar, 24x7 has none", hint)
+            report.add("TG303", place, loc, "business time needs a calendar, 24x7 has none", hint)
 
 
-def _business_clocks(respond: RespondForm) -> list[str]:
-    clocks: dict[str, BusinessTime | None] = {key: getattr(respond, key) for key in ("S1", "S2", "S3", "S4")}
-    return [key for key, clock in clocks.items() if clock is not None and clock.unit != "elapsed_us"]
+def _business_clocks(form: SupportForm) -> list[Loc]:
+    respond: list[tuple[Loc, BusinessTime | None]]
+    respond = [(("respond", key), getattr(form.respond, key)) for key in SEVERITIES]
+    objectives: list[tuple[Loc, Attain | None]]
+    objectives = [(("objectives", key), getattr(form.objectives, key)) for key in SEVERITIES]
+    clocks = [*respond, *((loc, each.within) for loc, each in objectives if each is not None)]
+    return [loc for loc, clock in clocks if clock is not None and clock.unit != "elapsed_us"]
 
 
 def calendar_of(name: str, form: CalendarForm, place: Place, report: Report) -> Calendar | None:
@@ -155,8 +191,9 @@ def calendar_of(name: str, form: CalendarForm, place: Place, report: Report) -> 
             "TG129", place, ("open",), "this calendar is never open", 'write mon-fri: ["09:00-17:00"]', on_key=True
         )
         sound = False
-    if form.business_day == 0:
-        report.add("TG111", place, ("business_day",), "a business day has no length", "write 8h")
+    if not SECOND_US <= form.business_day <= 24 * 3_600 * SECOND_US or form.business_day % SECOND_US:
+        said = "a business day is whole seconds, at least one and at most 24h"
+        report.add("TG111", place, ("business_day",), said, "write 8h")
         sound = False
     opened = MappingProxyType({number: tuple(week[number]) for number in sorted(week)})
     return Calendar(

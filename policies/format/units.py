@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Final, Literal
 
 from policies.model import BusinessTime
+from policies.sla.opening import LONGEST
 
 LARGEST: Final = 10**12
 """No amount in a policy file may be beyond this."""
@@ -143,12 +144,18 @@ def parse_business_time(value: object) -> BusinessTime:
         raise ValueProblem("TG115", f"{short(value)} is no time at all", "name at least 1m")
     match unit:
         case "bh":
-            return BusinessTime(unit="business_hours", amount=amount)
+            return _business_time("business_hours", amount, value)
         case "bd":
-            return BusinessTime(unit="business_days", amount=amount)
+            return _business_time("business_days", amount, value)
         case _ if unit in DURATIONS:
             return BusinessTime(unit="elapsed_us", amount=parse_duration(value))
     raise _unknown_unit("TG115", "time", amount, unit, ("bh", "bd", *DURATIONS))
+
+
+def _business_time(unit: Literal["business_hours", "business_days"], amount: int, value: object) -> BusinessTime:
+    if amount > LONGEST[unit]:
+        raise ValueProblem("TG115", f"{short(value)} is no time to wait for", "at most 100_000bh or 10_000bd")
+    return BusinessTime(unit=unit, amount=amount)
 
 
 @lru_cache(maxsize=4096)

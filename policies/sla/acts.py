@@ -32,6 +32,7 @@ _KEYS: Final[Mapping[str, tuple[frozenset[str], frozenset[str]]]] = {
     APPROVE: (frozenset({"id"}), frozenset({"tenant", "note"})),
 }
 """Of each kind the keys that its content has, and those that it may have."""
+KINDS: Final = frozenset(_KEYS)
 
 
 @dataclass(slots=True, kw_only=True)

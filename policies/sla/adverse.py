@@ -14,9 +14,10 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from policies.model import BusinessTime, Calendar, nothing
+from policies.sla.histogram import Commitment
 from policies.sla.opening import length_s
-from policies.sla.support import SEVERITIES, Clocks
-from policies.sla.terms import Band, SlaTerms
+from policies.sla.support import SEVERITIES, Clocks, Objective, Severity, promised
+from policies.sla.terms import Band, Chronic, SlaTerms
 
 NO_CLOCKS: Final = Clocks(targets=MappingProxyType({}))
 NO_CREDIT: Final = Band(min=Decimal(0), credit=Decimal(0))
@@ -26,11 +27,13 @@ COUNTED: Final = {"managed": "managed_upstream", "third_party": "third_party", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promise:
-    """All that one customer is promised: terms, whose each upstream is (by name; absent is ours), response clocks."""
+    """All that one customer is promised: terms, whose each upstream is (by name; absent is ours), response clocks, and
+    of how many cases a response is promised."""
 
     terms: SlaTerms
     owners: Mapping[str, str] = field(default_factory=nothing)
     clocks: Clocks = NO_CLOCKS
+    objectives: tuple[Objective, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +80,16 @@ def _gains(before: tuple[str, ...], after: tuple[str, ...]) -> bool:
     return not set(after) <= set(before)
 
 
+def _keeps_less(before: tuple[Commitment, ...], after: tuple[Commitment, ...]) -> bool:
+    """Whether a commitment is followed by none that is as quick for as many."""
+    return not all(any(new.share >= old.share and new.under_us <= old.under_us for new in after) for old in before)
+
+
+def _comes_later(before: Chronic | None, after: Chronic | None) -> bool:
+    """More misses, or fewer months to look for them in; None is no right at all."""
+    return before is not None and (after is None or after.misses > before.misses or after.months < before.months)
+
+
 RULES: Final[Mapping[str, tuple[Judge, str]]] = {
     "target": (_falls_from_known, "lower target"),
     "threshold_percent": (_rises, "higher threshold"),
@@ -98,6 +111,8 @@ RULES: Final[Mapping[str, tuple[Judge, str]]] = {
     "auto_claim": (_falls, "shorter claim window"),
     # "calendar" gives the higher figure: what is excluded still counts as time that was served
     "denominator": (lambda _, after: after == "calendar", "wider exclusion"),
+    "latency": (_keeps_less, "lower target"),
+    "chronic": (_comes_later, "lower credit"),
     "slot_seconds": (_any, "another measure"),
     "scope": (_any, "another measure"),
     "zone": (_any, "another measure"),
@@ -110,7 +125,7 @@ def changes(before: Promise, after: Promise) -> tuple[Change, ...]:
     """All differences that a customer may see, adverse or not."""
     old, new = before.terms, after.terms
     found = [*_of_terms(old, new), *_of_bands(old, new), *_of_cap(old, new)]
-    found += [*_of_owners(before, after), *_of_clocks(before.clocks, after.clocks)]
+    found += [*_of_owners(before, after), *_of_clocks(before.clocks, after.clocks), *_of_objectives(before, after)]
     return tuple(found)
 
 
@@ -172,6 +187,23 @@ def _of_clocks(before: Clocks, after: Clocks) -> Iterator[Change]:
         if not same:
             is_worse = old is not None and not _no_slower(old, before.calendar, new, after.calendar)
             yield _change(f"support_targets.{severity}", old, new, is_worse, "slower response")
+
+
+def _of_objectives(before: Promise, after: Promise) -> Iterator[Change]:
+    """By severity, where one side names an objective; each of before must be kept by one that is as strict."""
+    for severity in sorted({each.severity for each in (*before.objectives, *after.objectives)}):
+        old, new = _objectives(before, severity), _objectives(after, severity)
+        if (old, before.clocks.calendar) != (new, after.clocks.calendar):
+            kept = all(any(_keeps(each, before, other, after) for other in new) for each in old)
+            yield _change(f"support_objectives.{severity}", old, new, not kept, "slower response")
+
+
+def _objectives(promise: Promise, severity: Severity) -> tuple[Objective, ...]:
+    return tuple(each for each in promised(promise.clocks, promise.objectives) if each.severity == severity)
+
+
+def _keeps(old: Objective, before: Promise, new: Objective, after: Promise) -> bool:
+    return new.share >= old.share and _no_slower(old.within, before.clocks.calendar, new.within, after.clocks.calendar)
 
 
 def _no_slower(old: BusinessTime, before: Calendar | None, new: BusinessTime | None, after: Calendar | None) -> bool:

@@ -90,5 +90,14 @@ def _written(number: Decimal) -> str:
     return digits.rstrip("0").rstrip(".") if "." in digits else digits
 
 
+def percent(share: Fraction) -> str:
+    """``99.9`` for 999/1000. Raises ``ValueError`` for a share that no decimal number of percent is."""
+    whole = 100 * share
+    number = Decimal(whole.numerator) / Decimal(whole.denominator)
+    if Fraction(number) != whole:
+        raise ValueError(f"a share of {share} is no decimal number of percent")
+    return _written(number)
+
+
 _QUICK: Final[Mapping[type, Callable[[Any], object]]] = {int: _small, str: _sound, list: _listed, dict: _ordered}
 """What nearly all of a month's rows are made of, without asking for every other type first."""

@@ -24,14 +24,28 @@ NEXT: Mapping[State, tuple[State, ...]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Who recorded that a claim came into a state, when and why."""
+
+    to: State
+    at_s: int
+    by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """One for each tenant, SLA and period. ``deadline_s`` is the first instant at which it is too late."""
+    """One for each tenant, SLA and period. ``deadline_s`` is the first instant at which it is too late.
+
+    ``steps`` are those that somebody recorded, in their order.
+    """
 
     tenant: str
     sla: str
     period: str
     deadline_s: int
     state: State = "eligible"
+    steps: tuple[Step, ...] = ()
 
 
 def deadline(period_end_s: int, published_at_s: int | None, zone: str, claim_days: int) -> int:

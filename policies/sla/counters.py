@@ -92,17 +92,15 @@ def _bare(latency: tuple[int, ...]) -> tuple[int, ...]:
 def total(counted: Iterable[Counts]) -> Counts:
     """The sum."""
     good = 0
-    latency: tuple[int, ...] = ()
-    failed: Counter[str] = Counter()
+    latencies: list[tuple[int, ...]] = []
+    failed: dict[str, int] = {}
     for each in counted:
         good += each.good
-        failed.update(each.failed)
-        latency = _added(latency, each.latency)
-    return Counts(good=good, failed=dict(failed), latency=latency)
-
-
-def _added(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(a + b for a, b in zip_longest(one, other, fillvalue=0))
+        for cause, number in each.failed.items():
+            failed[cause] = failed.get(cause, 0) + number
+        if each.latency:
+            latencies.append(each.latency)
+    return Counts(good=good, failed=failed, latency=tuple(map(sum, zip_longest(*latencies, fillvalue=0))))
 
 
 def traffic_of(

@@ -18,9 +18,9 @@ from policies.sla.counters import Counts, Key, total, traffic_of
 from policies.sla.evaluate import MARGIN_S, Account, Evidence, Figure, evaluate
 from policies.sla.exclusions import Exclusion, excused, rulings
 from policies.sla.heartbeats import dark, unreachable
-from policies.sla.histogram import Commitment
 from policies.sla.period import Period
 from policies.sla.spans import ALWAYS, Span, Spans, intersection, spans, union
+from policies.sla.support import SupportTerms, Ticket
 from policies.sla.terms import SlaTerms
 from policies.sla.traffic import Traffic
 
@@ -93,7 +93,9 @@ class Head:
     ``tenant`` None is the platform. ``provenance`` names the layer of each term, ``owners`` whose each upstream is
     (O9). ``contract`` is the time in which the terms were in force, an end of None is open. ``known_until_s``: what
     came later is not in the evidence, so that it is neither dark nor judged. ``vantage_points`` are all that probed,
-    those that never failed included. ``revision`` counts from 1 (D6).
+    those that never failed included. ``revision`` counts from 1 (D6). ``support`` None promises no answer.
+    ``missed_before`` are the earlier months (``2026-03``) whose target was missed as they were published, as many as
+    the terms look back on (C5).
     """
 
     tenant: str | None
@@ -107,8 +109,9 @@ class Head:
     published_at_s: int | None = None
     revision: int = 1
     fee: Fee | None = None
-    commitments: tuple[Commitment, ...] = ()
     vantage_points: tuple[str, ...] = ()
+    support: SupportTerms | None = None
+    missed_before: tuple[str, ...] = ()
 
     @property
     def is_provisional(self) -> bool:
@@ -135,7 +138,10 @@ class Head:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Basis:
-    """The head and the evidence. ``acts`` is the whole log of acts as far as it went, in its order (RULINGS 26)."""
+    """The head and the evidence. ``acts`` is the whole log of acts as far as it went, in its order.
+
+    ``tickets`` are the support cases that were received in the period (SC5).
+    """
 
     head: Head
     rows: tuple[Row, ...] = ()
@@ -143,6 +149,7 @@ class Basis:
     failing: tuple[Failing, ...] = ()
     acts: tuple[Link | Withheld, ...] = ()
     calls: tuple[Call, ...] = ()
+    tickets: tuple[Ticket, ...] = ()
 
 
 def asked(basis: Basis) -> tuple[Request, ...]:

@@ -7,30 +7,35 @@ altered row is named by the one and an altered counter by the other. Nothing is 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import Any, Final
 
-from policies.sla.canonical import digest
+from policies.sla.canonical import canonical, digest, percent
 from policies.sla.chain import Link, Withheld
+from policies.sla.counters import Counts, total
 from policies.sla.evidence import Alive, Basis, Call, Failing, Fee, Head, Row
 from policies.sla.histogram import BOUNDS_US, Commitment
 from policies.sla.instants import written, written_us
-from policies.sla.terms import Band, Cap, SlaTerms
+from policies.sla.row_line import DAY_S, date, row_line
+from policies.sla.support import Ticket
+from policies.sla.support_form import support_value, ticket_value
+from policies.sla.terms import Band, Cap, Chronic, SlaTerms
 
 Value = dict[str, Any]
 
-Part = Row | Alive | Failing | Link | Withheld | Call
+Part = Row | Alive | Failing | Link | Withheld | Call | Ticket
 
 SCHEMA: Final = 1
 SEAL: Final = "sha256"
 """The key of a line's own digest, which is over all other keys."""
-KINDS: Final = ("counters", "alive", "probe", "act", "call")
+KINDS: Final = ("counters", "alive", "probe", "act", "call", "ticket")
 """The lines behind the header, in this order."""
-HIDDEN: Final = frozenset({"internal_target"})
+HIDDEN: Final = frozenset({"internal_target", "internal_latency"})
 """Terms that a customer never sees, and that decide nothing of his."""
+PUBLISHED: Final = tuple(each.name for each in fields(SlaTerms) if each.name not in HIDDEN)
 
+_SCOPES: Final = ("tenant", "platform")
 _LATENCY: Final = (*(f"under_{bound // 1_000}_ms" for bound in BOUNDS_US), "over_30000_ms")
 
 
@@ -46,11 +51,20 @@ def parts_of(basis: Basis) -> Iterator[Part]:
     yield from sorted(basis.failing, key=lambda each: (each.vantage, each.from_s, each.to_s))
     yield from basis.acts
     yield from sorted(basis.calls, key=lambda each: (each.known_us, each.id))
+    yield from sorted(basis.tickets, key=lambda each: (each.received_s, each.id))
 
 
-def lines_of(basis: Basis) -> Iterator[Value]:
-    """The same as values, each sealed."""
-    return (sealed(part_value(part)) for part in parts_of(basis))
+def lines_of(basis: Basis) -> Iterator[tuple[str, str]]:
+    """The digest of each and its line, without the line feed."""
+    return map(line_of, parts_of(basis))
+
+
+def line_of(part: Part) -> tuple[str, str]:
+    """Raises ``ValueError`` for what has no canonical form."""
+    if isinstance(part, Row):
+        return row_line(part)
+    value = sealed(part_value(part))
+    return value[SEAL], canonical(value).decode()
 
 
 def rows_sha256(seals: Iterable[str]) -> str:
@@ -74,36 +88,39 @@ def header_value(basis: Basis, seals: Iterable[str]) -> Value:
 
 def input_sha256(basis: Basis, seals: Iterable[str] | None = None) -> str:
     """The hash of all that the figure is computed from; ``seals`` are the digests of its lines where they are known."""
-    known = (line[SEAL] for line in lines_of(basis)) if seals is None else seals
+    known = (seal for seal, _ in lines_of(basis)) if seals is None else seals
     hashed: str = header_value(basis, known)["input_sha256"]
     return hashed
 
 
 def line_counts(basis: Basis) -> dict[str, int]:
     """How many lines of each kind there are."""
-    numbers = (len(basis.rows), len(basis.alive), len(basis.failing), len(basis.acts), len(basis.calls))
-    return dict(zip(KINDS, numbers, strict=True))
+    parts = (basis.rows, basis.alive, basis.failing, basis.acts, basis.calls, basis.tickets)
+    return dict(zip(KINDS, map(len, parts), strict=True))
 
 
-def totals(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, int]]]:
+def totals(rows: Iterable[Row]) -> dict[str, dict[str, dict[str, int]]]:
     """Whose -> day (UTC) -> counter -> sum. Days, so that a counter that does not add up is found within one."""
-    sums: dict[tuple[str, str], Counter[str]] = {}
+    days: dict[tuple[bool, int], list[Counts]] = {}
     for row in rows:
-        day = (scope_of(row), written(row.slot_s)[:10])
-        sums.setdefault(day, Counter()).update(counters_of(row))
+        days.setdefault((row.tenant is None, row.slot_s // DAY_S), []).append(row.counts)
     made: dict[str, dict[str, dict[str, int]]] = {}
-    for (scope, date), counter in sums.items():
-        made.setdefault(scope, {})[date] = {name: count for name, count in counter.items() if count}
+    for (of_all, day), counted in days.items():
+        made.setdefault(_SCOPES[of_all], {})[date(day)[:-1]] = _named(total(counted))
     return made
 
 
 def scope_of(row: Row) -> str:
-    return "platform" if row.tenant is None else "tenant"
+    return _SCOPES[row.tenant is None]
 
 
 def counters_of(row: Row) -> dict[str, int]:
     """Every counter of a row under its name, those of 0 left out."""
-    named = {"good": row.counts.good, **row.counts.failed, **dict(zip(_LATENCY, row.counts.latency, strict=False))}
+    return _named(row.counts)
+
+
+def _named(counts: Counts) -> dict[str, int]:
+    named = {"good": counts.good, **counts.failed, **dict(zip(_LATENCY, counts.latency, strict=False))}
     return {name: count for name, count in named.items() if count}
 
 
@@ -120,7 +137,9 @@ def part_value(part: Part) -> Value:
             return failing_value(part)
         case Link() | Withheld():
             return act_value(part)
-    return call_value(part)
+        case Call():
+            return call_value(part)
+    return ticket_value(part)
 
 
 def row_value(row: Row) -> Value:
@@ -173,21 +192,22 @@ def head_value(head: Head) -> Value:
         "period": period.name,
         "revision": head.revision,
         "terms": terms_value(head.terms),
-        "provenance": dict(head.provenance),
+        "provenance": {name: layer for name, layer in head.provenance.items() if name in PUBLISHED},
         "owners": dict(head.owners),
         "version": None if head.version is None else version_value(head),
         "contract": {"from": _instant(start), "to": _instant(end)},
         "known_until": written(head.known_until_s),
         "published_at": _instant(head.published_at_s),
         "fee": None if head.fee is None else _fee(head.fee),
-        "commitments": [_commitment(each) for each in head.commitments],
         "vantage_points": list(head.vantage_points),
+        "support": None if head.support is None else support_value(head.support),
+        "missed_before": list(head.missed_before),
     }
 
 
 def terms_value(terms: SlaTerms) -> Value:
     """Every published term under its name in spec section 15, so that nothing is left to a default."""
-    return {each.name: _term(getattr(terms, each.name)) for each in fields(terms) if each.name not in HIDDEN}
+    return {name: _term(getattr(terms, name)) for name in PUBLISHED}
 
 
 def version_value(head: Head) -> Value | None:
@@ -201,6 +221,10 @@ def _term(value: object) -> object:
             return {"percent": plain(value.percent), "window": value.window}
         case Band():
             return {"min": plain(value.min), "credit": plain(value.credit), "termination": value.termination}
+        case Commitment():
+            return {"share_percent": percent(value.share), "under_ms": value.under_us // 1_000}
+        case Chronic():
+            return {"misses": value.misses, "months": value.months}
         case tuple():
             return [_term(each) for each in value]
         case None | bool() | int() | str():
@@ -216,10 +240,6 @@ def plain(number: Any) -> str:
 
 def _fee(fee: Fee) -> Value:
     return {"amount": f"{fee.amount:f}", "currency": fee.currency, "months": fee.months}
-
-
-def _commitment(commitment: Commitment) -> Value:
-    return {"share": str(commitment.share), "under_ms": commitment.under_us // 1_000}
 
 
 def _instant(at_s: int | None) -> str | None:

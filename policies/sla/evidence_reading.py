@@ -7,7 +7,6 @@ Whether digests and totals are right is not asked here. All functions raise ``Va
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import Any, Final
 
 from policies.sla import instants
@@ -16,10 +15,12 @@ from policies.sla.chain import Act, Link, Withheld
 from policies.sla.counters import Counts
 from policies.sla.credit import minor_digits
 from policies.sla.evidence import MINUTE_S, Alive, Call, Failing, Fee, Head, Row, VersionName
-from policies.sla.evidence_form import KINDS, SCHEMA, Value, terms_value
-from policies.sla.histogram import BUCKETS, Commitment
+from policies.sla.evidence_form import KINDS, SCHEMA, Part, Value, terms_value
+from policies.sla.histogram import BUCKETS
 from policies.sla.period import Period, period
 from policies.sla.reading import array, count, decimal, keys, mapping, or_none, sha256, shown, text
+from policies.sla.support import Ticket
+from policies.sla.support_form import support_of, ticket_of
 from policies.sla.terms import SlaTerms, terms_of
 
 CAUSES: Final = frozenset({
@@ -29,12 +30,13 @@ CAUSES: Final = frozenset({
 """Of everything that is not good (spec section 14)."""
 HEAD_KEYS: Final = (
     "kind", "schema", "tenant", "period", "revision", "terms", "provenance", "owners", "version", "contract",
-    "known_until", "published_at", "fee", "commitments", "vantage_points",
+    "known_until", "published_at", "fee", "vantage_points", "support", "missed_before",
 )  # fmt: skip
 OWNERS: Final = ("managed", "third_party", "customer")
 MOST_DECIMALS: Final = 12
 MOST_DAYS: Final = 36_500
 MOST_SECONDS: Final = 10**9
+MOST_MONTHS: Final = 1_200
 
 
 def head_of(value: Value) -> Head:
@@ -44,9 +46,10 @@ def head_of(value: Value) -> Head:
         raise ValueError(f"schema {shown(found['schema'])} is not {SCHEMA}, the only one known here")
     terms = _terms(found["terms"])
     contract = keys(found["contract"], "contract", "from", "to")
+    month = _month(found["period"], terms.zone)
     return Head(
         tenant=or_none(found["tenant"], lambda name: text(name, "tenant")),
-        period=_month(found["period"], terms.zone),
+        period=month,
         revision=count(found["revision"], "revision", least=1),
         terms=terms,
         provenance=_words(found["provenance"], "provenance", terms_value(terms)),
@@ -56,8 +59,9 @@ def head_of(value: Value) -> Head:
         known_until_s=instants.read(found["known_until"]),
         published_at_s=_instant_or_none(found["published_at"]),
         fee=or_none(found["fee"], _fee),
-        commitments=tuple(_commitment(each) for each in array(found["commitments"], "commitments")),
         vantage_points=_names(found["vantage_points"]),
+        support=or_none(found["support"], support_of),
+        missed_before=_missed(found["missed_before"], month),
     )
 
 
@@ -95,6 +99,13 @@ def _decimals(given: Mapping[str, Any]) -> None:
         found = keys(band, "a band", "min", "credit", "termination")
         decimal(found["min"], "a band's min")
         decimal(found["credit"], "a band's credit")
+    for each in array(given["latency"], "latency"):
+        found = keys(each, "a commitment", "share_percent", "under_ms")
+        decimal(found["share_percent"], "share_percent")
+        count(found["under_ms"], "under_ms", most=MOST_SECONDS)
+    if given["chronic"] is not None:
+        for name, number in keys(given["chronic"], "chronic", "misses", "months").items():
+            count(number, f"chronic.{name}", least=1, most=MOST_MONTHS)
 
 
 def _words(value: object, what: str, allowed: Mapping[str, object]) -> dict[str, str]:
@@ -132,13 +143,12 @@ def _fee(value: object) -> Fee:
     )
 
 
-def _commitment(value: object) -> Commitment:
-    found = keys(value, "a commitment", "share", "under_ms")
-    share, under_ms = text(found["share"], "share", most=40), count(found["under_ms"], "under_ms")
-    numerator, _, denominator = share.partition("/")
-    if not (numerator.isascii() and numerator.isdigit() and (denominator or "1").isdigit() and denominator != "0"):
-        raise ValueError(f"share {shown(share)} is no fraction such as 99/100")
-    return Commitment(share=Fraction(int(numerator), int(denominator or "1")), under_us=under_ms * 1_000)
+def _missed(value: object, month: Period) -> tuple[str, ...]:
+    """Earlier months, each once and in their order."""
+    names = tuple(_month(each, month.zone).name for each in array(value, "missed_before"))
+    if list(names) != sorted({*names}) or any(name >= month.name for name in names):
+        raise ValueError(f"missed_before does not list months before {month.name} in their order, each once")
+    return names
 
 
 def _names(value: object) -> tuple[str, ...]:
@@ -151,7 +161,7 @@ def _names(value: object) -> tuple[str, ...]:
 # --- the lines behind the header ----------------------------------------------------------------------------------
 
 
-def part_of(value: Value, head: Head) -> Row | Alive | Failing | Link | Withheld | Call:
+def part_of(value: Value, head: Head) -> Part:
     """What one line says, its digest left out."""
     match value.get("kind"):
         case "counters":
@@ -164,6 +174,8 @@ def part_of(value: Value, head: Head) -> Row | Alive | Failing | Link | Withheld
             return _act(value, head)
         case "call":
             return _call(value, head)
+        case "ticket":
+            return _ticket(value, head)
     raise ValueError(f"kind {shown(value.get('kind'))} is none of {', '.join(KINDS)}")
 
 
@@ -258,3 +270,10 @@ def _call(value: Value, head: Head) -> Call:
         group=text(found["group"], "group"),
         cause=found["cause"],
     )
+
+
+def _ticket(value: Value, head: Head) -> Ticket:
+    ticket, period_ = ticket_of(value), head.period
+    if not period_.start_s <= ticket.received_s < period_.end_s:
+        raise ValueError(f"case {shown(ticket.id)} was not received in {period_.name}")
+    return ticket

@@ -1,4 +1,4 @@
-"""A ``Basis`` as JSON lines, and back: the header first, then one line for each counter row, interval, act and call.
+"""A ``Basis`` as JSON lines, and back: the header first, then a line for each row, interval, act, call and case.
 
 Pure text. Reading is strict about form, which it says with the line's number; what was altered in sound form is no
 error here but an altered ``Place``, for ``verification`` to name. The order of the lines is of no account.
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from policies.sla.canonical import canonical, digest
 from policies.sla.chain import Link, Withheld
-from policies.sla.evidence import Alive, Basis, Failing, Head, Row
+from policies.sla.evidence import Alive, Basis, Call, Failing, Head, Row
 from policies.sla.evidence_form import KINDS, SEAL, Part, Value, header_value, lines_of
 from policies.sla.evidence_reading import head_of, part_of
 from policies.sla.reading import keys, mapping, sha256, shown
@@ -63,13 +63,10 @@ class Export:
 def write(basis: Basis) -> Iterator[str]:
     """The lines, each with its line feed."""
     lines = list(lines_of(basis))
-    yield _text(header_value(basis, (line[SEAL] for line in lines)))
-    for line in lines:
-        yield _text(line)
-
-
-def _text(value: Value) -> str:
-    return canonical(value).decode() + "\n"
+    header = header_value(basis, (seal for seal, _ in lines))
+    yield canonical(header).decode() + "\n"
+    for _, line in lines:
+        yield line + "\n"
 
 
 def read(lines: Iterable[str]) -> Export:
@@ -98,7 +95,9 @@ def key_of(part: Part) -> object:
             return "probe", part.vantage, part.from_s
         case Link() | Withheld():
             return "act", part.number
-    return "call", part.id, part.known_us
+        case Call():
+            return "call", part.id, part.known_us
+    return "ticket", part.id
 
 
 class _Found:
@@ -129,9 +128,9 @@ class _Found:
                 raise Unreadable(last, said)
 
     def basis(self, head: Head) -> Basis:
-        rows, alive, failing, acts, calls = (tuple(self.parts[kind]) for kind in KINDS)
+        rows, alive, failing, acts, calls, tickets = (tuple(self.parts[kind]) for kind in KINDS)
         ordered = tuple(sorted(acts, key=lambda link: link.number))
-        return Basis(head=head, rows=rows, alive=alive, failing=failing, acts=ordered, calls=calls)
+        return Basis(head=head, rows=rows, alive=alive, failing=failing, acts=ordered, calls=calls, tickets=tickets)
 
 
 def _head(header: Value) -> Head:

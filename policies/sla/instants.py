@@ -45,6 +45,15 @@ def read_us(text: object) -> int:
     return (passed.days * 86_400 + passed.seconds) * 1_000_000 + int(found[2] or 0)
 
 
+def duration(seconds: int) -> str:
+    """``60 days``, ``59 days 23:59:59``, ``47:59:59``: a time that has passed, to the second."""
+    days, rest = divmod(seconds, 86_400)
+    clock = f"{rest // 3_600}:{rest // 60 % 60:02}:{rest % 60:02}"
+    if days < 3:
+        return f"{seconds // 3_600}:{rest // 60 % 60:02}:{rest % 60:02}"
+    return f"{days} days {clock}" if rest else f"{days} days"
+
+
 def _moment(at_s: int) -> datetime:
     try:
         return EPOCH + timedelta(seconds=at_s)

@@ -7,6 +7,7 @@ on the two odd days. Instants are Unix seconds; spans are half-open. Nothing her
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Final
@@ -23,6 +24,13 @@ FARTHEST_OFFSET_S: Final = 16 * HOUR_S
 """No zone's clock is further than this from UTC."""
 LONGEST_CLOSURE_DAYS: Final = 3_660
 """A calendar that does not open for ten years has a mistake in it."""
+
+LONGEST_DAYS: Final = 36_600
+"""A target that is further away than a century is none, and to look for it would take for ever."""
+LONGEST: Final[Mapping[str, int]] = {
+    "elapsed_us": 36_500 * DAY_S * SECOND_US, "business_hours": 100_000, "business_days": 10_000,
+}  # fmt: skip
+"""How much of each unit a target may promise."""
 
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 
@@ -75,12 +83,13 @@ def advance(calendar: Calendar, from_s: int, open_s: int) -> int:
     """The first instant by which ``open_s`` seconds of open time have passed since ``from_s``.
 
     That is the close of business and not the next opening, when both would do. Raises ``ValueError`` for a
-    calendar that stays closed for ten years.
+    calendar that stays closed for ten years, and for an instant that is more than a century away.
     """
     if open_s <= 0:
         return from_s
     day, closed_days = local_date(calendar.zone, from_s), 0
-    while closed_days <= LONGEST_CLOSURE_DAYS:
+    last = day + timedelta(days=LONGEST_DAYS)
+    while closed_days <= LONGEST_CLOSURE_DAYS and day < last:
         closed_days += 1
         for opens, closes in open_on(calendar, day):
             begin = max(opens, from_s)
@@ -90,7 +99,8 @@ def advance(calendar: Calendar, from_s: int, open_s: int) -> int:
                 return begin + open_s
             open_s, closed_days = open_s - (closes - begin), 0
         day += timedelta(days=1)
-    raise ValueError(f"calendar {calendar.name} does not open for ten years")
+    far = "for ten years" if day < last else "often enough within a century"
+    raise ValueError(f"calendar {calendar.name} does not open {far}")
 
 
 def open_seconds(calendar: Calendar, from_s: int, to_s: int) -> int:

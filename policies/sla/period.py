@@ -39,6 +39,13 @@ def period(name: str, zone: str = "UTC") -> Period:
     return Period(name=name, zone=zone, start_s=_midnight(first, zone), end_s=ends)
 
 
+def month(name: str, zone: str = "UTC") -> Period:
+    """The same, and of a month alone."""
+    if len(name) != len("2026-04") or "Q" in name:
+        raise ValueError(f"{name!r} is no month, such as 2026-04")
+    return period(name, zone)
+
+
 def months_of(whole: Period) -> tuple[Period, ...]:
     """The months that ``whole`` consists of, in order."""
     first, months = _parts(whole.name)
@@ -50,6 +57,13 @@ def month_at(instant_s: int, zone: str) -> Period:
     """The month that holds an instant."""
     local = _local(instant_s, zone)
     return period(f"{local.year:04}-{local.month:02}", zone)
+
+
+def months_before(name: str, months: int) -> str:
+    """The name of the month that many before the month ``name``; none is before the year 1."""
+    first, _ = _parts(name)
+    back = max(12, first.year * 12 + first.month - 1 - months)
+    return f"{back // 12:04}-{back % 12 + 1:02}"
 
 
 def begins_month(instant_s: int, zone: str) -> bool:

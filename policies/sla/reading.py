@@ -6,7 +6,7 @@ Shapes only; what a value means is for whoever reads it. All raise ``ValueError`
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
@@ -32,6 +32,18 @@ def keys(value: object, what: str, *names: str) -> Mapping[str, Any]:
         raise ValueError(f"{what} lacks {', '.join(missing)}")
     if unknown:
         raise ValueError(f"{what} has no key {', '.join(map(shown, unknown))}")
+    return found
+
+
+def some_keys(value: object, what: str, needed: Sequence[str], allowed: Sequence[str]) -> Mapping[str, Any]:
+    """An object that has all of ``needed``, perhaps some of ``allowed``, and nothing else."""
+    found = mapping(value, what)
+    missing = [name for name in needed if name not in found]
+    unknown = [name for name in found if name not in (*needed, *allowed)]
+    if missing:
+        raise ValueError(f"{what} needs {', '.join(missing)}")
+    if unknown:
+        raise ValueError(f"{what} has no {', '.join(map(shown, unknown))}")
     return found
 
 

@@ -7,14 +7,14 @@ and CSV derive from it alone; quarters are ``quarter``, differences of revisions
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any, Final
 
 from policies.sla.acts import Request
 from policies.sla.budget import exact, used_percent
-from policies.sla.chain import ORIGIN, Withheld
+from policies.sla.canonical import percent
+from policies.sla.chain import ORIGIN, Link, Withheld
 from policies.sla.claim import deadline
 from policies.sla.counters import Counts
 from policies.sla.credit import CreditItem, capped, monthly_fee
@@ -25,13 +25,17 @@ from policies.sla.exclusions import Ruling, excluded
 from policies.sla.histogram import BOUNDS_US, BUCKETS, Histogram, Judgement, judge, quantile
 from policies.sla.instants import written as instant
 from policies.sla.layers import UNSAID
+from policies.sla.period import months_before
 from policies.sla.spans import Span, intersection, length
+from policies.sla.support_record import broken, support_record
 from policies.sla.uptime import written
 
 Record = dict[str, Any]
 
 SCHEMA: Final = 1
 QUANTILES: Final = (50, 90, 95, 99)
+SYNTHETIC: Final = "synthetic"
+"""The kind of the act by which a log says that all of it was made up; every record of such a log says so too."""
 SHARE_DECIMALS: Final = 4
 """Of shares that are shown; like uptime they are cut and never rounded."""
 
@@ -42,7 +46,7 @@ def monthly(basis: Basis, seals: Iterable[str] | None = None) -> Record:
     ``seals`` are the digests of the evidence's lines in their order, for who has computed them already.
     """
     found, counts, head = figure(basis), counted(basis), basis.head
-    latency = _latency(counts, head)
+    latency, support = _latency(counts, head), support_record(basis)
     return {
         "kind": "monthly",
         "schema": SCHEMA,
@@ -50,6 +54,7 @@ def monthly(basis: Basis, seals: Iterable[str] | None = None) -> Record:
         "period": _period(head),
         "revision": head.revision,
         "provisional": head.is_provisional,
+        "synthetic": _is_synthetic(basis),
         "input_sha256": input_sha256(basis, seals),
         "figure": _figure(found, head),
         "windows": [_window(each, found.exclusions) for each in found.windows],
@@ -57,8 +62,9 @@ def monthly(basis: Basis, seals: Iterable[str] | None = None) -> Record:
         "exclusions": [_exclusion(each, requested) for each, requested in _with_requests(found, basis)],
         "requests": _requests(counts, head),
         "latency": latency,
+        "support": support,
         "credit": _credit(found, head),
-        "violations": _violations(found, latency, head),
+        "violations": _violations(found, latency, support, head),
         "sla": _sla(head),
         "log": _log(basis),
     }
@@ -69,7 +75,12 @@ def _period(head: Head) -> Record:
     return {
         "name": period.name, "zone": period.zone, "from": instant(period.start_s), "to": instant(period.end_s),
         "seconds": period.seconds, "known_until": instant(head.known_until_s),
+        "published_at": None if head.published_at_s is None else instant(head.published_at_s),
     }  # fmt: skip
+
+
+def _is_synthetic(basis: Basis) -> bool:
+    return any(isinstance(each, Link) and each.act.kind == SYNTHETIC for each in basis.acts)
 
 
 def _figure(found: Figure, head: Head) -> Record:
@@ -190,15 +201,15 @@ def _latency(counts: Counts, head: Head) -> Record:
             {"under_ms": None if bound is None else bound // 1_000, "requests": count}
             for bound, count in zip((*BOUNDS_US, None), histogram.counts, strict=True)
         ],
-        "commitments": [_judgement(judge(histogram, each)) for each in head.commitments],
-        "estimates": [each for percent in QUANTILES if (each := _estimate(histogram, percent)) is not None],
+        "commitments": [_judgement(judge(histogram, each)) for each in head.terms.latency],
+        "estimates": [each for at in QUANTILES if (each := _estimate(histogram, at)) is not None],
     }
 
 
 def _judgement(found: Judgement) -> Record:
     """Exact: the time that is promised is a bound of the buckets."""
     return {
-        "promised": {"share_percent": _percent(found.commitment.share), "under_ms": found.commitment.under_us // 1_000},
+        "promised": {"share_percent": percent(found.commitment.share), "under_ms": found.commitment.under_us // 1_000},
         "requests": found.total,
         "under": found.under,
         "share_percent": written(None if found.share is None else 100 * found.share, SHARE_DECIMALS),
@@ -207,30 +218,42 @@ def _judgement(found: Judgement) -> Record:
     }
 
 
-def _percent(share: Fraction) -> str:
-    percent = 100 * share
-    return plain(Decimal(percent.numerator) / Decimal(percent.denominator))
-
-
-def _estimate(histogram: Histogram, percent: int) -> Record | None:
-    found = quantile(histogram, Fraction(percent, 100))
+def _estimate(histogram: Histogram, at_percent: int) -> Record | None:
+    found = quantile(histogram, Fraction(at_percent, 100))
     if found is None:
         return None
-    return {"percent": percent, "ms": written(found.us / 1_000, 1), "at_least": found.at_least, "exact": False}
+    return {"percent": at_percent, "ms": written(found.us / 1_000, 1), "at_least": found.at_least, "exact": False}
 
 
 def _credit(found: Figure, head: Head) -> Record:
     terms = head.terms
-    due = found.credit_percent > 0 or found.termination_right
+    because = termination_reasons(found, head)
+    due = found.credit_percent > 0 or bool(because)
     until = deadline(head.period.end_s, head.published_at_s, terms.zone, terms.claim_days) if due else None
     return {
         "percent": plain(found.credit_percent),
         "fee": None if head.fee is None else {"amount": f"{head.fee.amount:f}", "currency": head.fee.currency},
         "amount": _amount(found, head),
-        "termination_right": found.termination_right,
+        "termination_right": bool(because),
+        "termination_reasons": because,
+        "missed_before": list(head.missed_before),
         "claim_before": None if until is None else instant(until),
         "automatic": terms.auto_claim,
     }
+
+
+def termination_reasons(found: Figure, head: Head) -> list[str]:
+    """``uptime``: the band gives the right; ``chronic``: this month's miss fills the number of missed ones (C5).
+
+    A month that was met gives no right again, however many were missed before it.
+    """
+    chronic = head.terms.chronic
+    reasons = ["uptime"] if found.termination_right else []
+    if chronic is None or found.met is not False:
+        return reasons
+    earliest = months_before(head.period.name, chronic.months - 1)
+    missed = 1 + sum(name >= earliest for name in head.missed_before)
+    return [*reasons, "chronic"] if missed >= chronic.misses else reasons
 
 
 def _amount(found: Figure, head: Head) -> str | None:
@@ -243,7 +266,7 @@ def _amount(found: Figure, head: Head) -> str | None:
     return f"{capped(month, [item], head.terms.cap, fee.currency)[0]:f}"
 
 
-def _violations(found: Figure, latency: Mapping[str, Any], head: Head) -> list[Record]:
+def _violations(found: Figure, latency: Record, support: Record | None, head: Head) -> list[Record]:
     """What was promised and not kept."""
     missed: list[Record] = []
     if found.met is False and head.terms.target is not None:
@@ -256,7 +279,7 @@ def _violations(found: Figure, latency: Mapping[str, Any], head: Head) -> list[R
                 "of": f"latency under {promised['under_ms']} ms", "promised_percent": promised["share_percent"],
                 "reached_percent": each["share_percent"],
             })  # fmt: skip
-    return missed
+    return missed + ([] if support is None else broken(support))
 
 
 def _sla(head: Head) -> Record:

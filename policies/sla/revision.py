@@ -45,13 +45,14 @@ def _worth(record: Record) -> tuple[Fraction, ...]:
     """What a customer has from it, each part the more the better: one that falls makes it the provider's."""
     credit, figure = record["credit"], record["figure"]
     uptime = figure["uptime_exact"]
-    kept = [each["met"] is False for each in record["latency"]["commitments"]]
+    support = record["support"] or {"objectives": []}
+    broken = [each["met"] is False for each in (*record["latency"]["commitments"], *support["objectives"])]
     return (
         Fraction(Decimal(credit["percent"])),
         Fraction(int(credit["termination_right"])),
         Fraction(figure["downtime_seconds"]),
         Fraction(0) if uptime is None else -Fraction(uptime),
-        Fraction(sum(kept)),
+        Fraction(sum(broken)),
     )
 
 

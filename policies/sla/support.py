@@ -7,9 +7,10 @@ ticket system is known here. Instants are Unix seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Final, Literal, get_args
 
@@ -93,6 +94,16 @@ class Attainment:
     achieved: bool | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupportTerms:
+    """What is promised of support: ``channels`` and ``escalation`` (roles, in order) are shown and judge nothing."""
+
+    clocks: Clocks
+    objectives: tuple[Objective, ...] = ()
+    channels: tuple[str, ...] = ()
+    escalation: tuple[str, ...] = ()
+
+
 def clocks_of(support: Support, calendars: Mapping[str, Calendar], calendar: str | None = None) -> Clocks:
     """The clocks of a support contract; ``calendar`` is the customer's choice among those offered (SC1).
 
@@ -100,6 +111,26 @@ def clocks_of(support: Support, calendars: Mapping[str, Calendar], calendar: str
     """
     targets = MappingProxyType({severity: support.respond.get(severity) for severity in SEVERITIES})
     return Clocks(targets=targets, calendar=_calendar_of(calendar or support.hours, calendars))
+
+
+def objectives_of(support: Support) -> tuple[Objective, ...]:
+    """The objectives that a support contract names, most severe first."""
+    named = ((severity, support.objectives.get(severity)) for severity in SEVERITIES)
+    return tuple(
+        Objective(severity=severity, within=each.within, share=each.share)
+        for severity, each in named
+        if each is not None
+    )
+
+
+def promised(clocks: Clocks, named: Sequence[Objective]) -> Iterator[Objective]:
+    """What is judged: a target without an objective of its own is promised for every case."""
+    for severity in SEVERITIES:
+        own = [each for each in named if each.severity == severity]
+        target = clocks.targets.get(severity)
+        yield from own
+        if target is not None and not own:
+            yield Objective(severity=severity, within=target)
 
 
 def _calendar_of(name: str, calendars: Mapping[str, Calendar]) -> Calendar | None:
@@ -119,14 +150,21 @@ def due_s(ticket: Ticket, clocks: Clocks) -> int | None:
 
     A change after the first response moves nothing: the clock has stopped, and what was missed stays missed.
     """
+    *_, (_, due) = _dues(ticket, clocks)
+    return due
+
+
+def _dues(ticket: Ticket, clocks: Clocks) -> Iterator[tuple[int, int | None]]:
+    """From when on which due time stood: first at the receipt, then at each change."""
     severity, due = ticket.severity, _due(clocks, ticket.severity, ticket.received_s)
+    yield ticket.received_s, due
     for change in changes_until(ticket, responded_s(ticket)):
         if raises(severity, change.to):
             due = _earlier(due, _due(clocks, change.to, change.at_s))
         elif change.to != severity:
             due = _later(due, _due(clocks, change.to, ticket.received_s))
         severity = change.to
-    return due
+        yield change.at_s, due
 
 
 def changes_until(ticket: Ticket, at_s: int | None) -> list[SeverityChange]:
@@ -142,6 +180,20 @@ def severity_at(ticket: Ticket, at_s: int | None) -> Severity:
 
 def raises(old: Severity, new: Severity) -> bool:
     return SEVERITIES.index(new) < SEVERITIES.index(old)
+
+
+def as_known(ticket: Ticket, at_s: int) -> Ticket:
+    """The case without what came later than ``at_s``, and what is left in the order of time."""
+    events = sorted((each for each in ticket.events if each.at_s <= at_s), key=lambda each: each.at_s)
+    return replace(ticket, changes=tuple(changes_until(ticket, at_s)), events=tuple(events))
+
+
+def postponed_late(ticket: Ticket, clocks: Clocks) -> bool:
+    """Whether a lowering put off a due time that had passed already: SC3 lets it, so that it is at least shown."""
+    return any(
+        before is not None and before < at_s and (after is None or after > before)
+        for (_, before), (at_s, after) in pairwise(_dues(ticket, clocks))
+    )
 
 
 def _due(clocks: Clocks, severity: Severity, from_s: int) -> int | None:
@@ -188,6 +240,19 @@ def _attained(objective: Objective, verdicts: Sequence[bool | None]) -> Attainme
     return Attainment(
         objective=objective, judged=judged, met=met, pending=len(verdicts) - judged, share=share, achieved=achieved
     )
+
+
+_IN_WORDS: Final = (("d", 86_400_000_000), ("h", 3_600_000_000), ("min", 60_000_000), ("s", 1_000_000), ("ms", 1_000))
+_COUNTED: Final = {"business_hours": "business hour", "business_days": "business day"}
+
+
+def in_words(time: BusinessTime) -> str:
+    """``30 min``, ``4 business hours``: in the largest unit that is exact, days only from two on."""
+    if time.unit != "elapsed_us":
+        return f"{time.amount} {_COUNTED[time.unit]}{'' if time.amount == 1 else 's'}"
+    amounts = [(time.amount // us, name) for name, us in _IN_WORDS if not time.amount % us]
+    fitting = (f"{number} {name}" for number, name in amounts if (number, name) != (1, "d"))
+    return next(fitting, f"{time.amount} us")
 
 
 def resolution_seconds(

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any, Literal
+
+from policies.sla.histogram import Commitment
 
 Scope = Literal["tenant", "platform"]
 Denominator = Literal["calendar", "calendar_minus_excluded"]
@@ -34,6 +37,14 @@ class Cap:
     window: CapWindow = "month"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chronic:
+    """The right to terminate also comes when the target was missed in ``misses`` of the last ``months`` months (C5)."""
+
+    misses: int
+    months: int
+
+
 def _band(least: str, credit: str, termination: bool = False) -> Band:
     return Band(min=Decimal(least), credit=Decimal(credit), termination=termination)
 
@@ -47,8 +58,10 @@ class SlaTerms:
     """What is judged and what it is worth. Percentages are of a hundred.
 
     ``target`` None promises nothing: figures are computed, there is no verdict and no credit (V6).
-    ``maintenance_cap_seconds`` None excludes without bound. ``internal_target`` is the stricter one that customers
-    never see, None when there is none.
+    ``latency`` are the commitments beside uptime, judged by bucket bounds (K2); none of them is downtime. ``chronic``
+    None: no number of missed months gives a right. ``maintenance_cap_seconds`` None excludes without bound.
+    ``internal_target`` and ``internal_latency`` are the stricter ones that customers never see; None and empty when
+    there are none.
     """
 
     target: Decimal | None = TARGET
@@ -76,7 +89,10 @@ class SlaTerms:
     auto_claim: bool = False
     sla_change_notice_days: int = 60
     client_patience_ms: int = 30_000
+    latency: tuple[Commitment, ...] = ()
+    chronic: Chronic | None = None
     internal_target: Decimal | None = None
+    internal_latency: tuple[Commitment, ...] = ()
 
     @property
     def causes(self) -> tuple[str, ...]:
@@ -98,12 +114,12 @@ def terms_of(given: Mapping[str, object]) -> SlaTerms:
             said.append(f"unknown field {name}")
             continue
         try:
-            made["internal_target" if name == "internal" else name] = reader(value)
+            made.update(reader(value) if name == "internal" else {name: reader(value)})
         except (ValueError, TypeError, KeyError, AttributeError, InvalidOperation):
             said.append(f"{name} cannot be {value!r}")
     if not said:
         made["bands"] = _from_target(made.get("bands", BANDS), made.get("target", TARGET))
-        said = [*_of_numbers(made), *_of_bands(made["bands"])]
+        said = [*_of_numbers(made), *_of_bands(made["bands"]), *_of_latency(made)]
     if said:
         raise ValueError("; ".join(said))
     return SlaTerms(**made)
@@ -130,6 +146,15 @@ def _of_bands(bands: Sequence[Band]) -> list[str]:
     if any(below.min >= above.min or below.credit <= above.credit for above, below in pairwise(bands)):
         return ["bands must fall from the target to 0 and each pay more than the one above"]
     return []
+
+
+def _of_latency(made: Mapping[str, Any]) -> list[str]:
+    """One bound, one share: of two the lower would say nothing."""
+    said = []
+    for name in ("latency", "internal_latency"):
+        bounds = [each.under_us for each in made.get(name, ())]
+        said += [f"{name} names {at // 1_000} ms twice" for at in dict.fromkeys(bounds) if bounds.count(at) > 1]
+    return said
 
 
 def _percent(value: object) -> Decimal:
@@ -194,6 +219,29 @@ def _cap(value: Any) -> Cap:
     return Cap(percent=_percent(value.get("percent", 100)), window=window)
 
 
+def _latency(value: Any) -> tuple[Commitment, ...]:
+    return tuple(_commitment(each) for each in value)
+
+
+def _commitment(value: Any) -> Commitment:
+    share = Fraction(_percent(value["share_percent"])) / 100
+    return Commitment(share=share, under_us=_whole(value["under_ms"]) * 1_000)
+
+
+def _chronic(value: Any) -> Chronic:
+    misses, months = _whole(value["misses"]), _whole(value["months"])
+    if not 1 <= misses <= months:
+        raise ValueError(value)
+    return Chronic(misses=misses, months=months)
+
+
+def _internal(value: Any) -> dict[str, Any]:
+    return {
+        "internal_target": _or_none(_percent)(value.get("target")),
+        "internal_latency": _latency(value.get("latency", ())),
+    }
+
+
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     **{each.name: _whole for each in fields(SlaTerms) if each.type == "int"},
     **{each.name: _flag for each in fields(SlaTerms) if each.type == "bool"},
@@ -207,7 +255,9 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "maintenance_cap_seconds": _or_none(_whole),
     "denominator": _one_of("calendar", "calendar_minus_excluded"),
     "cap": _cap,
-    "internal": lambda value: _or_none(_percent)(value["target"]),
+    "latency": _latency,
+    "chronic": _or_none(_chronic),
+    "internal": _internal,
 }
 
 FIELDS = frozenset(_READERS)

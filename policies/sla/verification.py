@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from policies.sla.agreed import mismatches
 from policies.sla.canonical import digest
 from policies.sla.chain import Link, Withheld, verify
 from policies.sla.evidence import MINUTE_S, Alive, Basis, Call, Failing, Row
@@ -19,11 +20,12 @@ from policies.sla.export import Export, Place, key_of
 from policies.sla.instants import written, written_us
 from policies.sla.record import Record, monthly
 from policies.sla.revision import diff
+from policies.sla.support import Ticket
 
 Missing = Mapping[tuple[str, str], dict[str, int]]
 """By scope and day, what the header has more than the rows, counter by counter; agreeing days are absent."""
 
-What = Literal["row", "counter", "act", "line", "log", "header", "call", "record"]
+What = Literal["row", "counter", "act", "line", "log", "header", "call", "ticket", "record"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +62,11 @@ def verification(export: Export, given: Record | None = None) -> Verification:
     findings = [*_altered(export, missing), *_totals(export, missing), *_header(export, places), *_log(export.basis)]
     findings += _calls(export.basis)
     try:
+        findings += _agreed(export.basis)
         record = monthly(export.basis, (place.found for place in places))
     except ValueError as error:
-        findings.append(_finding("log", None, "acts", "a log of acts", str(error), f"the acts make no sense: {error}"))
+        said = f"no record can be made of it: {error}"
+        findings.append(_finding("log", None, "acts", "sound evidence", str(error), said))
         return Verification(record=None, findings=tuple(findings))
     return Verification(record=record, findings=(*findings, *_differences(given, record)))
 
@@ -85,6 +89,8 @@ def named(part: Part) -> str:
             return f"the withheld act {part.number}"
         case Link():
             return f"act {part.number} ({part.act.kind} by {part.act.actor} at {written(part.act.at_s)})"
+        case Ticket():
+            return f"the support case {part.id} of {written(part.received_s)}"
     return f"the call {part.id} of {written_us(part.known_us)}"
 
 
@@ -103,7 +109,7 @@ def _altered(export: Export, missing: Missing) -> Iterator[Finding]:
         yield _finding(what, place.line, named(place.part), place.claimed, place.found, said)
 
 
-_KIND: Mapping[type, What] = {Row: "row", Link: "act", Withheld: "act", Call: "call"}
+_KIND: Mapping[type, What] = {Row: "row", Link: "act", Withheld: "act", Call: "call", Ticket: "ticket"}
 
 
 def _which(row: Row, missing: Mapping[str, int]) -> str:
@@ -161,6 +167,13 @@ def _log(basis: Basis) -> Iterator[Finding]:
     if broken is not None:
         said = f"act {broken.number} breaks the log: {broken.reason}"
         yield _finding("act", None, f"act {broken.number}", "a link of the log", broken.reason, said)
+
+
+def _agreed(basis: Basis) -> Iterator[Finding]:
+    """The header's terms are those that the log shows were promised, or they were chosen afterwards."""
+    for each in mismatches(basis):
+        said = f"the header says {each.name} = {_said(each.claimed)}; the published version gives {_said(each.found)}"
+        yield _finding("header", 1, each.name, each.claimed, each.found, said)
 
 
 def _calls(basis: Basis) -> Iterator[Finding]:

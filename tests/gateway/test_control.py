@@ -14,7 +14,19 @@ from typing import Any
 import pytest
 
 from gateway import control
-from gateway.control import Answer, Ask, Channel, ControlError, Described, Drain, Hello, Refresh, Refreshed, Report
+from gateway.control import (
+    Answer,
+    Ask,
+    Channel,
+    ControlError,
+    Described,
+    Drain,
+    Hello,
+    Record,
+    Refresh,
+    Refreshed,
+    Report,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -29,8 +41,9 @@ MESSAGES = [
     Refresh(id=7, reopen=True),
     Refreshed(id=7, outcome="accepted", version="v", findings=["f"]),
     Ask(what="status"),
+    Record(acts=[{"kind": "note", "content": {"text": "x"}}], actor="on-call"),
     Answer(result={"a": 1}),
-    Answer(error="no"),
+    Answer(error="no", declined=True),
 ]
 
 
@@ -139,11 +152,32 @@ def test_nobody_there_is_explained(tmp_path: Path) -> None:
         control.request(tmp_path / "c", "status")
 
 
+async def test_what_the_gateway_declines_is_told_from_what_it_cannot_do(tmp_path: Path) -> None:
+    """And both from what it never heard of, and from what nobody knows the end of."""
+    answers = iter([Answer(error="it is published", declined=True), Answer(error="the disk is full")])
+
+    async def handle(channel: Channel) -> None:
+        await channel.receive()
+        await channel.send(next(answers))
+
+    server = await control.listen(tmp_path / "c", handle)
+    asked = Record(acts=[], actor="on-call")
+    with pytest.raises(control.Declined, match="it is published"):
+        await asyncio.to_thread(control.converse, tmp_path / "c", asked)
+    with pytest.raises(ControlError, match="the disk is full") as full:
+        await asyncio.to_thread(control.converse, tmp_path / "c", asked)
+    assert type(full.value) is ControlError
+    server.close()
+    await server.wait_closed()
+    with pytest.raises(control.NobodyThere):
+        await asyncio.to_thread(control.converse, tmp_path / "c", asked)
+
+
 def test_a_gateway_that_does_not_answer_is_given_up_on(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "c"))
         silent.listen()
-        with pytest.raises(ControlError, match="did not answer within"):
+        with pytest.raises(control.Unanswered, match="did not answer within"):
             control.request(tmp_path / "c", "status", timeout_s=0.1)
 
 
@@ -153,7 +187,7 @@ def test_a_gateway_that_hangs_up_is_an_error_and_not_an_answer(tmp_path: Path) -
         rude.listen()
         hanging_up = threading.Thread(target=lambda: rude.accept()[0].close())
         hanging_up.start()
-        with pytest.raises(ControlError):
+        with pytest.raises(control.Unanswered):
             control.request(tmp_path / "c", "status", timeout_s=5)
         hanging_up.join()
 

@@ -44,7 +44,8 @@ def case_named(name: str) -> Mapping[str, Any]:
 def basis_of(case: Mapping[str, Any]) -> Basis:
     """The case as evidence."""
     given, terms = case["input"], terms_of({key: case["policy"][key] for key in case["policy"] if key in FIELDS})
-    terms = replace(terms, zone=case["period"].get("tz", terms.zone))
+    promised = (Commitment(share=Fraction(99, 100), under_us=500_000),)
+    terms = replace(terms, zone=case["period"].get("tz", terms.zone), latency=promised)
     of = period(case["period"]["month"], terms.zone)
     seen = (of.start_s - MARGIN_S, of.end_s + MARGIN_S)
     tenant = case["tenant"] or "acme"
@@ -59,7 +60,6 @@ def basis_of(case: Mapping[str, Any]) -> Basis:
             version=VersionName(id="standard", number="2.1.0", sha256="ab" * 32),
             contract=(_instant(contract.get("from")), _instant(contract.get("to"))), known_until_s=seen[1],
             fee=Fee(amount=Decimal("4800.00"), currency="EUR"),
-            commitments=(Commitment(share=Fraction(99, 100), under_us=500_000),),
         ),
         rows=(*_rows(own, tenant, near), *_rows(platform, None, near)),
         alive=tuple(_alive(given, seen)),

@@ -26,7 +26,7 @@ FILES = sorted([*(EXAMPLES / "demo").glob("*.yaml"), *(EXAMPLES / "full").glob("
 CORPUS_BASE = Path(__file__).parent / "corpus_base" / "base.yaml"
 VARIABLES = {
     name: hashlib.sha256(name.encode()).hexdigest()
-    for name in ("ACME_K1_SHA256", "ACME_K2_SHA256", "ADMIN_TOKEN_SHA256")
+    for name in ("ACME_K1_SHA256", "ACME_K2_SHA256", "ACME_EMEA_SHA256", "ADMIN_TOKEN_SHA256")
 }
 VALIDATOR = Draft7Validator(policy_schema())
 NAMED = {name for file in FILES for name in re.findall(r"throttling: ([a-z]\S*)", file.read_text())}
@@ -100,7 +100,7 @@ def test_the_full_example_uses_every_key_and_says_which_are_not_built() -> None:
         "idempotency",
     }
     assert made.policy is not None
-    assert set(made.policy.tenants) == {"acme", "globex", "initech/eu", "umbrella corp"}
+    assert set(made.policy.tenants) == {"acme", "acme-emea", "globex", "initech/eu", "umbrella corp"}
     sections: set[str] = set().union(*(plain(path) for path in (EXAMPLES / "full").glob("*.yaml")))
     assert sections == set(SECTIONS)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, fields, replace
+from dataclasses import FrozenInstanceError, replace
 from datetime import datetime
 from decimal import Decimal
+from fractions import Fraction
 from types import MappingProxyType
 
 import pytest
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 
 from policies.model import BusinessTime, Calendar
 from policies.sla.adverse import RULES, Promise, adverse, changes
-from policies.sla.support import Clocks
+from policies.sla.evidence_form import PUBLISHED
+from policies.sla.support import Clocks, Objective
 from policies.sla.terms import SlaTerms, terms_of
 from policies.sla.versions import Binding, Pin, Version, governing, refusal, refusal_of_change, tier_at
 
@@ -49,6 +51,8 @@ def bands(*changed: tuple[int, str, object]) -> tuple[dict[str, object], ...]:
     return tuple(made)
 
 
+QUICK = {"share_percent": "99", "under_ms": 500}
+CHRONIC = {"misses": 3, "months": 12}
 WORSE = [
     # field, from, to, what V3 calls it; the way back is no change for the worse
     ("threshold_percent", "5", "6", "higher threshold"),
@@ -69,6 +73,12 @@ WORSE = [
     ("sla_change_notice_days", 60, 59, "shorter notice"),
     ("claim_days", 30, 29, "shorter claim window"),
     ("auto_claim", True, False, "shorter claim window"),
+    ("latency", (QUICK,), (), "lower target"),  # fewer
+    ("latency", (QUICK,), ({**QUICK, "share_percent": "98.9"},), "lower target"),
+    ("latency", (QUICK,), ({**QUICK, "under_ms": 1_000},), "lower target"),  # slower
+    ("chronic", CHRONIC, None, "lower credit"),
+    ("chronic", CHRONIC, {**CHRONIC, "misses": 4}, "lower credit"),
+    ("chronic", CHRONIC, {**CHRONIC, "months": 11}, "lower credit"),
     ("denominator", "calendar_minus_excluded", "calendar", "wider exclusion"),
     ("bands", bands(), bands((2, "credit", "20")), "lower credit"),
     ("bands", bands(), bands((1, "min", "98.0"), (1, "credit", "10"), (2, "min", "95.0")), "lower credit"),
@@ -88,6 +98,17 @@ def test_each_change_for_the_worse_is_named(name: str, good: object, bad: object
 @pytest.mark.parametrize(("name", "good", "bad", "word"), WORSE)
 def test_the_way_back_is_an_improvement_and_still_a_change(name: str, good: object, bad: object, word: str) -> None:
     assert words(promise(**{name: bad}), promise(**{name: good})) == [(name, None)]
+
+
+def test_a_slower_time_for_more_requests_is_adverse_either_way() -> None:
+    """Nobody can say which is more: 99 % under 500 ms, or all of them under a second."""
+    one, other = promise(latency=(QUICK,)), promise(latency=({"share_percent": "100", "under_ms": 1_000},))
+    assert words(one, other) == [("latency", "lower target")] == words(other, one)
+
+
+def test_a_commitment_that_another_one_holds_already_may_go() -> None:
+    both = promise(latency=(QUICK, {"share_percent": "95", "under_ms": 1_000}))
+    assert words(both, promise(latency=(QUICK,))) == [("latency", None)]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +148,7 @@ def test_display_is_no_material_change() -> None:
 
 
 def test_every_term_has_a_rule() -> None:
-    assert set(RULES) | {"bands", "cap", "internal_target"} == {each.name for each in fields(SlaTerms)}
+    assert {*RULES, "bands", "cap"} == {*PUBLISHED}
 
 
 def owned(**owners: str) -> Promise:
@@ -359,3 +380,31 @@ def test_the_hash_is_of_the_promise_and_not_of_its_spelling_or_its_publication()
 def test_a_version_is_numbered_as_semver_has_it(number: str) -> None:
     with pytest.raises(ValueError, match="no version"):
         version(number)
+
+
+def answering(target: BusinessTime | None, *objectives: Objective) -> Promise:
+    return Promise(
+        terms=SlaTerms(), clocks=Clocks(targets={"S2": target}, calendar=OFFICE), objectives=tuple(objectives)
+    )
+
+
+def of_cases(percent: int, within: BusinessTime) -> Objective:
+    return Objective(severity="S2", within=within, share=Fraction(percent, 100))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "word"),
+    [
+        (answering(hours(4), of_cases(90, hours(6))), answering(hours(4), of_cases(89, hours(6))), "slower response"),
+        (answering(hours(4), of_cases(90, hours(6))), answering(hours(4), of_cases(90, hours(7))), "slower response"),
+        (answering(hours(4), of_cases(90, hours(6))), answering(hours(4), of_cases(91, elapsed(6))), None),
+        # until now every case was promised within the target
+        (answering(hours(4)), answering(hours(4), of_cases(90, hours(4))), "slower response"),
+        (answering(hours(4), of_cases(90, hours(4))), answering(hours(4)), None),
+        (answering(None, of_cases(90, hours(4))), answering(None), "slower response"),
+    ],
+)
+def test_an_objective_of_support_is_compared_with_what_was_promised(
+    before: Promise, after: Promise, word: str | None
+) -> None:
+    assert words(before, after) == [("support_objectives.S2", word)]

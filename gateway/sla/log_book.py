@@ -1,0 +1,89 @@
+"""The log of acts as commands read it: straight from the ledger, with what was promised when.
+
+Reading needs no gateway. Nothing is recorded here (``recording``).
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+
+from gateway.clock import SystemClock
+from gateway.ledger import acts as table
+from gateway.ledger.database import StoreError
+from gateway.policy_files import load
+from gateway.settings import Settings
+from gateway.sla.recording import NotRecorded, opened
+from gateway.stores.quota_file import StateError
+from policies.model import PolicySet
+from policies.sla.chain import Link
+from policies.sla.promises import Promises, promises_of, terms_for
+from policies.sla.register import Register, register
+from policies.sla.versions import governing
+
+
+class NoPolicies(Exception):
+    """The policy files are needed and cannot be read; the text says why."""
+
+
+def links(settings: Settings) -> tuple[Link, ...]:
+    """The whole log; empty where a gateway runs that has kept no ledger yet. Raises ``NotRecorded``."""
+    if not settings.ledger_url and settings.control_socket.exists() and not _file(settings):
+        return ()
+    try:
+        with closing(opened(settings)) as database:
+            return table.links(database)
+    except (StoreError, StateError, OSError, ValueError) as error:
+        raise NotRecorded(str(error)) from error
+
+
+def _file(settings: Settings) -> bool:
+    return (settings.state_dir / "ledger.sqlite").exists()
+
+
+def policy_of(settings: Settings) -> PolicySet:
+    """Raises ``NoPolicies``."""
+    try:
+        found = load(settings.policies, env=os.environ, secrets_dir=settings.secrets_dir)
+    except OSError as error:
+        raise NoPolicies(f"policy directory {settings.policies}: {error.strerror}; name it with --policies") from error
+    if found.policy is None:
+        raise NoPolicies(f"policy directory {settings.policies} has errors; `tiergate check` lists them")
+    return found.policy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Book:
+    """The log and what it says. Its properties raise ``ValueError`` for a log that makes no sense."""
+
+    settings: Settings
+    links: tuple[Link, ...]
+
+    @cached_property
+    def register(self) -> Register:
+        return register(self.links)
+
+    @cached_property
+    def promises(self) -> Promises:
+        """What is promised now: by the version in force, else by the policy files, else nothing."""
+        now_s = SystemClock().wall_us() // 1_000_000
+        version = governing(self.register.versions, now_s)
+        edition = None if version is None else self.register.edition(version.number)
+        if edition is not None:
+            return edition.promises
+        try:
+            return promises_of(policy_of(self.settings))
+        except NoPolicies:
+            return Promises()
+
+    @property
+    def zone(self) -> str:
+        """Of the SLA: the one in which a version begins with a month (V2)."""
+        return terms_for(self.promises, None, None).zone
+
+
+def read(settings: Settings) -> Book:
+    """Raises ``NotRecorded`` when the ledger cannot be read."""
+    return Book(settings=settings, links=links(settings))

@@ -1,0 +1,66 @@
+"""A month's record as it was published, and its later revisions (spec P6, D6).
+
+What a record says is ``record``; how two of them differ, and whom that serves, is ``revision``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+from policies.sla.chain import Act
+from policies.sla.period import Period, month
+from policies.sla.reading import count, mapping, or_none, sha256, some_keys, text
+
+CLOSE: Final = "close"
+"""A month's record as published: ``tenant, period, revision, input_sha256, record``; tenant null is the platform."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosedMonth:
+    """``published_at_s`` and ``by`` are the act's. The claim window opens with the first one that shows a credit."""
+
+    tenant: str | None
+    period: str
+    revision: int
+    input_sha256: str
+    record: Mapping[str, Any]
+    published_at_s: int
+    by: str
+
+    @property
+    def credit_percent(self) -> Decimal:
+        return Decimal(self.record["credit"]["percent"])
+
+    @property
+    def month(self) -> Period:
+        return month(self.period, self.record["period"]["zone"])
+
+
+def close_complaint(content: Mapping[str, Any]) -> None:
+    """Raises ``ValueError`` for content that is none of a close."""
+    some_keys(content, "an act of close", ("tenant", "period", "revision", "input_sha256", "record"), ("note",))
+    or_none(content["tenant"], lambda name: text(name, "tenant"))
+    count(content["revision"], "revision", least=1)
+    sha256(content["input_sha256"], "input_sha256")
+    record = mapping(content["record"], "record")
+    try:
+        month(content["period"], record["period"]["zone"])
+        said = {name: record[name] for name in ("tenant", "revision", "input_sha256")}
+        said["period"] = record["period"]["name"]
+        Decimal(record["credit"]["percent"])
+        int(record["sla"]["terms"]["claim_days"]["value"])
+    except (KeyError, TypeError, ArithmeticError):
+        raise ValueError("the record is no monthly record") from None
+    for name, value in said.items():
+        if value != content[name]:
+            raise ValueError(f"the act is about {name} {content[name]!r} and its record about {value!r}")
+
+
+def closed(act: Act) -> ClosedMonth:
+    """What a sound act of closing says."""
+    content = act.content
+    names: dict[str, Any] = {name: content[name] for name in ("tenant", "period", "revision", "input_sha256", "record")}
+    return ClosedMonth(**names, published_at_s=act.at_s, by=act.actor)

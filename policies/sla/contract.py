@@ -1,0 +1,123 @@
+"""Under which tier a tenant's contract runs, from when to when, and which version it keeps (spec P2, V2, V5).
+
+What the tier promises is ``promises``; which version governs a month is ``versions``. A tenant of whom no act speaks is
+not here: its tier is the policy files' and its contract is open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from policies.sla.instants import read, written
+from policies.sla.period import Period
+from policies.sla.reading import some_keys, text
+from policies.sla.versions import Binding, Pin, tier_at
+
+BIND: Final = "bind"
+"""A tenant's tier and contract: ``tenant, tier, from``, perhaps ``to``."""
+PIN: Final = "pin"
+"""A tenant keeps a version until its renewal: ``tenant, number, until`` (V5)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A pin, which rules the months that begin after it was recorded: none is judged by terms chosen afterwards."""
+
+    pin: Pin
+    from_s: int
+
+
+Stretch = tuple[int, int | None]
+"""From when to when a contract is in force; None is open."""
+OPEN: Final = (None, None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contract:
+    """All that is recorded of one tenant's contract: ``bindings`` and ``stretches`` in order of time, ``kept`` as
+    recorded."""
+
+    bindings: tuple[Binding, ...] = ()
+    stretches: tuple[Stretch, ...] = ()
+    kept: tuple[Kept, ...] = ()
+
+    def tier_from(self, period_start_s: int) -> str | None:
+        """The tier of a month: a change within it waits for the next (V2), only the first binding does not."""
+        begun = tier_at(self.bindings, period_start_s)
+        return self.bindings[0].tier if begun is None and self.bindings else begun
+
+    def pin_at(self, period_start_s: int) -> Pin | None:
+        """The pin that rules a month, whether or not its renewal has come."""
+        return next((each.pin for each in reversed(self.kept) if each.from_s <= period_start_s), None)
+
+    def force_in(self, period: Period) -> tuple[int | None, int | None]:
+        """When it was in force, as far as a month is concerned. Raises ``ValueError`` for two contracts in a month."""
+        touching = [each for each in self.stretches if _touches(each, period)]
+        if len(touching) > 1:
+            raise ValueError(f"two contracts were in force in {period.name}, and a month has one figure")
+        if touching:
+            return touching[0]
+        return self.stretches[-1] if self.stretches else OPEN
+
+
+def _touches(stretch: Stretch, period: Period) -> bool:
+    start, end = stretch
+    return start < period.end_s and (end is None or end > period.start_s)
+
+
+def bind_complaint(content: Mapping[str, Any]) -> None:
+    """Raises ``ValueError`` for content that is none of a bind."""
+    some_keys(content, "an act of bind", ("tenant", "tier", "from"), ("to", "note"))
+    for name in ("tenant", "tier"):
+        if not text(content[name], name):
+            raise ValueError(f"{name} is empty")
+    start, end = _ends(content)
+    if end is not None and end <= start:
+        raise ValueError(f"the contract ends {written(end)}, which is not after it begins, {written(start)}")
+
+
+def bound(contract: Contract, content: Mapping[str, Any]) -> Contract:
+    """The contract with one more binding: it replaces what was said of the time from its beginning on."""
+    start, end = _ends(content)
+    bindings = [each for each in contract.bindings if each.from_s < start]
+    return replace(
+        contract,
+        bindings=(*bindings, Binding(tier=content["tier"], from_s=start)),
+        stretches=_joined([*_until(contract.stretches, start), (start, end)]),
+    )
+
+
+def _ends(content: Mapping[str, Any]) -> Stretch:
+    return read(content["from"]), None if content.get("to") is None else read(content["to"])
+
+
+def _until(stretches: tuple[Stretch, ...], start: int) -> list[Stretch]:
+    return [(first, start if last is None else min(last, start)) for first, last in stretches if first < start]
+
+
+def _joined(stretches: list[Stretch]) -> tuple[Stretch, ...]:
+    """Those that touch are one."""
+    made: list[Stretch] = []
+    for start, end in stretches:
+        if made and made[-1][1] == start:
+            made[-1] = (made[-1][0], end)
+        else:
+            made.append((start, end))
+    return tuple(made)
+
+
+def pin_complaint(content: Mapping[str, Any]) -> None:
+    """Raises ``ValueError`` for content that is none of a pin."""
+    some_keys(content, "an act of pin", ("tenant", "number", "until"), ("note",))
+    for name in ("tenant", "number"):
+        if not text(content[name], name):
+            raise ValueError(f"{name} is empty")
+    read(content["until"])
+
+
+def pinned(contract: Contract, content: Mapping[str, Any], at_s: int) -> Contract:
+    """The contract with one more pin."""
+    pin = Pin(number=content["number"], until_s=read(content["until"]))
+    return replace(contract, kept=(*contract.kept, Kept(pin=pin, from_s=at_s)))
