@@ -115,7 +115,7 @@ class Ledger:
         said = Publication(
             known_until_s=self.behind(agreed.period).known_until_s(now_s),
             revision=len(before) + 1,
-            published_at_s=before[0].published_at_s if before else None,
+            published_at_s=publication_of(before[0].record).published_at_s if before else None,
             fee=fee if fee is not None or not before else fee_of(before[-1].record),
             missed_before=missed_before(self.register, agreed),
         )
