@@ -1,7 +1,8 @@
 """The read-only admin listener: health, readiness, metrics, the loaded policy without its secrets.
 
-Nothing here changes anything. The Host field must name this listener, so that a page in an operator's browser
-cannot read it through a name of its own (DNS rebinding); a token is required when one is configured.
+Nothing here changes anything, but that evidence may be added to the ledger by whoever has a token for that. The Host
+field must name this listener, so that a page in an operator's browser cannot read it through a name of its own (DNS
+rebinding); a token is required when one is configured.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Protocol
 
@@ -45,7 +47,16 @@ class Gateway(Protocol):
         """The policy in force, redacted, with the version of each worker."""
 
 
-def create_admin(gateway: Gateway, listen: Address, token_digest: bytes | None) -> Any:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posting:
+    """Where evidence is sent: ``app`` answers below ``folder`` for the token whose SHA-256 is ``token_digest``."""
+
+    app: Any
+    folder: str
+    token_digest: bytes
+
+
+def create_admin(gateway: Gateway, listen: Address, token_digest: bytes | None, posting: Posting | None = None) -> Any:
     """The ASGI application for ``listen``; ``token_digest`` is the SHA-256 of the bearer token, None for none."""
 
     async def healthz(request: Request) -> Response:
@@ -70,7 +81,7 @@ def create_admin(gateway: Gateway, listen: Address, token_digest: bytes | None) 
         "/": index, "/healthz": healthz, "/readyz": readyz, "/metrics": figures, "/policy": policy,
     }  # fmt: skip
     routes = [Route(path, page, methods=["GET"]) for path, page in pages.items()]
-    return _Guard(Starlette(routes=routes), listen, token_digest)
+    return _Guard(Starlette(routes=routes), listen, token_digest, posting)
 
 
 def _json(value: dict[str, Any], status: int = 200) -> Response:
@@ -102,8 +113,9 @@ def _is_address(name: str) -> bool:
 class _Guard:
     """Before anything is looked up: Host, token, method. Probes need no token: they are told nothing secret."""
 
-    def __init__(self, app: Any, listen: Address, token_digest: bytes | None) -> None:
+    def __init__(self, app: Any, listen: Address, token_digest: bytes | None, posting: Posting | None) -> None:
         self._app = app
+        self._posting = posting
         self._listen = listen
         self._token_digest = token_digest
 
@@ -111,7 +123,8 @@ class _Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refusal = self._refusal(scope["method"], scope["path"], scope["headers"])
+        posting = self._posting if self._posting and scope["path"].startswith(self._posting.folder) else None
+        refusal = self._refusal(scope["method"], scope["path"], scope["headers"], posting)
         if refusal is not None:
             await refusal(scope, receive, send)
             return
@@ -125,16 +138,20 @@ class _Guard:
                 ]
             await send(message)
 
-        await self._app(scope, receive, hardened)
+        await (self._app if posting is None else posting.app)(scope, receive, hardened)
 
-    def _refusal(self, method: str, path: str, headers: Iterable[tuple[bytes, bytes]]) -> Response | None:
+    def _refusal(
+        self, method: str, path: str, headers: Iterable[tuple[bytes, bytes]], posting: Posting | None
+    ) -> Response | None:
         hosts = [value for name, value in headers if name == b"host"]
         tokens = [value for name, value in headers if name == b"authorization"]
         if len(hosts) != 1 or not host_allowed(host_name(hosts[0].decode("latin-1")), self._listen):
             return PlainTextResponse("this listener answers to its own address only\n", 421)
-        guarded = self._token_digest is not None and path not in PROBES
-        if guarded and not _matches(tokens, self._token_digest or b""):
+        digest = posting.token_digest if posting is not None else self._token_digest
+        if digest is not None and path not in PROBES and not _matches(tokens, digest):
             return PlainTextResponse("a token is required\n", 401, {"www-authenticate": "Bearer"})
+        if posting is not None:
+            return None
         if method not in ("GET", "HEAD"):
             return PlainTextResponse("this listener is read-only\n", 405, {"allow": "GET, HEAD"})
         return None

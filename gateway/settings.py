@@ -59,11 +59,17 @@ VARIABLES: tuple[Variable, ...] = (
         meaning="where minutes are kept for the SLA: sqlite:////path/to/file or postgresql://user@host/database; "
         "ledger.sqlite in the state directory when unset",
     ),
+    Variable(
+        name="TIERGATE_IMPORT_TOKEN",
+        default="",
+        meaning="bearer token (32 characters or more) for POST /ledger/... on the admin listener; off when unset",
+    ),
     Variable(name="TIERGATE_DEBUG", default="", meaning="1 prints the traceback of an unexpected failure"),
 )
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 LEDGERS = ("sqlite:///", "postgresql://", "postgresql+psycopg://")
+SHORTEST_TOKEN = 32
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -75,7 +81,7 @@ class SettingsError(Exception):
 class Settings:
     """What the process was told. ``None`` for access_log, listen, admin and workers: as ``server:`` says.
 
-    ``ledger_url`` may hold a password and never stands on a command line.
+    ``ledger_url`` may hold a password, ``import_token`` is one: neither ever stands on a command line.
     """
 
     policies: Path = Path("policy")
@@ -89,6 +95,7 @@ class Settings:
     server: ServerKind = "granian"
     instance: str = ""
     ledger_url: str = field(default="", repr=False)
+    import_token: str = field(default="", repr=False)
     debug: bool = False
 
     @property
@@ -139,6 +146,8 @@ def _typed(name: str, value: Any) -> Any:
             return _one_of(value.lower(), LOG_LEVELS, of)
         case "ledger_url":
             return _ledger(value, of)
+        case "import_token":
+            return _token(value, of)
         case "debug":
             return value.lower() not in ("0", "false", "no", "off")
     return value
@@ -151,6 +160,13 @@ def _ledger(url: str, of: str) -> str:
             f"{of} is no address of a ledger; write sqlite:////path/to/file or postgresql://user@host/database"
         )
     return url
+
+
+def _token(text: str, of: str) -> str:
+    """What is wrong is not repeated."""
+    if len(text) < SHORTEST_TOKEN or not text.isascii() or not text.isprintable() or " " in text:
+        raise SettingsError(f"{of} is no token of {SHORTEST_TOKEN} or more ASCII characters without blanks")
+    return text
 
 
 def _positive(text: str, of: str) -> int:

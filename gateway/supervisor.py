@@ -17,19 +17,22 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TextIO
 
 from gateway import access_log, control, http_servers, state_dir, worker
 from gateway import settings as settings_of
-from gateway.admin import create_admin
+from gateway.admin import Posting, create_admin
 from gateway.exit_codes import EXIT_ENVIRONMENT, EXIT_FINDING
 from gateway.fleet import Fleet
 from gateway.last_good import LastGood
 from gateway.policy_source import Loader, PolicyRejected, PolicySource
 from gateway.servable import objections, shown
 from gateway.settings import Settings
+from gateway.sla.posting import FOLDER, create_posting, taker
 from policies.model import Address, PolicySet, Server
+from policies.sla.imports import MOST_BYTES
 
 log = logging.getLogger("tiergate.supervisor")
 
@@ -178,6 +181,14 @@ def _why(error: OSError, where: Address) -> str:
     return str(error.strerror or error)
 
 
+def _posting(settings: Settings) -> Posting | None:
+    """Where evidence may be sent; None without a token for it."""
+    if not settings.import_token:
+        return None
+    digest = sha256(settings.import_token.encode()).digest()
+    return Posting(app=create_posting(taker(settings, os.environ), MOST_BYTES), folder=FOLDER, token_digest=digest)
+
+
 class Supervisor:
     """The running gateway as the admin listener, commands and signals see it."""
 
@@ -231,7 +242,7 @@ class Supervisor:
                 yield
 
         config = uvicorn.Config(
-            create_admin(self, self.server.admin, self.server.admin_token_digest),
+            create_admin(self, self.server.admin, self.server.admin_token_digest, _posting(self._settings)),
             lifespan="off",
             access_log=False,
             server_header=False,

@@ -316,7 +316,7 @@ def _loop_runner() -> Callable[[Any], Any]:
 
 def packed(settings: Settings) -> str:
     """Settings as one argument of the worker's command line, where everybody on the machine can read it."""
-    return orjson.dumps(replace(settings, ledger_url=""), default=str).decode()
+    return orjson.dumps(replace(settings, ledger_url="", import_token=""), default=str).decode()
 
 
 def unpacked(text: str, env: Mapping[str, str]) -> Settings:

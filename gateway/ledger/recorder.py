@@ -52,6 +52,7 @@ class Recorder:
             if not self._is_due(steady_us, wall_us):
                 return False
             self._flushed_us = steady_us
+        self._minutes.reattribute(wall_us)
         cells = self._minutes.take(BATCH)
         self._under_way = len(cells) == BATCH
         self._spool.put(cells, self._pulse.beat(steady_us, wall_us))
@@ -60,7 +61,8 @@ class Recorder:
         return self._under_way
 
     def flush(self) -> None:
-        """All of it now, due or not."""
+        """All of it now, due or not; the open minutes are judged by what they have, for this may be the end (O10)."""
+        self._minutes.reattribute(self._clock.wall_us(), ending=True)
         self._under_way = True
         while self.step():
             pass

@@ -14,22 +14,24 @@ from itertools import groupby
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
-from gateway.ledger import days
-from gateway.ledger.cells import ELIGIBLE, LATENCY, Counters, Row, added, requests, unpacked
+from gateway.ledger import days, imported
+from gateway.ledger.cells import ELIGIBLE, LATENCY, PLACES, WIDTH, Counters, Row, added, packed, requests, unpacked
 from gateway.ledger.database import Database, StoreError
 from gateway.ledger.days import DAY_S, Entry
+from gateway.ledger.imported import MANY, Probes, insert_into, upsert
 from gateway.ledger.spool_file import LifeRow
 from gateway.ledger.tables import alive_interval, name, packed_day, slot_counter
+from policies.sla.cases import CaseEvent
 from policies.sla.counters import AHEAD_S
+from policies.sla.imports import Edge, Probe
 
 log = logging.getLogger("tiergate.ledger")
 
 RETENTION_S = 403 * DAY_S
 """Thirteen of the longest months: twelve of history and the open one (D7)."""
-_MANY = 500
-"""Values in one list of a query; SQLite has a limit."""
+EDGE = "edge:"
+"""How the replicas are called whose counters were imported from a source at the edge (D4)."""
 
 
 class Store:
@@ -60,16 +62,36 @@ class Store:
         with self.database.writing() as connection:
             if values:
                 connection.execute(
-                    _upsert(connection, slot_counter, "seq"), [_with_ids(value, ids, _NAMED) for value in values]
+                    upsert(connection, slot_counter, "seq"), [_with_ids(value, ids, _NAMED) for value in values]
                 )
             if lived:
                 connection.execute(
-                    _upsert(connection, alive_interval, "to_s"),
+                    upsert(connection, alive_interval, "to_s"),
                     [_with_ids(life._asdict(), ids, ("replica", "boot")) for life in lived],
                 )
         if refused:
             log.warning("%d requests of minutes more than %d s ahead were refused: a clock is wrong", refused, AHEAD_S)
         self.refused += refused
+
+    def receive_edge(self, source: str, counts: Iterable[Edge], seq: int, now_s: int) -> None:
+        """Take what an edge counted: as failures of ours, of a replica of its own. Later imports replace earlier."""
+        self.receive([_edge_row(EDGE + source, each, seq) for each in counts], [], now_s)
+
+    def receive_probes(self, found: Sequence[Probe], seq: int) -> None:
+        """Take what vantage points found. Later imports replace earlier."""
+        ids = self._numbered({each.point for each in found})
+        with self.database.writing() as connection:
+            imported.put_probes(connection, found, ids, seq)
+
+    def receive_events(self, events: Sequence[CaseEvent], seq: int) -> None:
+        """Take events of support cases. Raises ``ValueError`` for a ticket that would be two tenants'."""
+        with self.database.writing(alone=True) as connection:
+            imported.put_events(connection, events, seq)
+
+    def check_events(self, events: Sequence[CaseEvent]) -> None:
+        """Raises ``ValueError`` as ``receive_events`` would."""
+        with self.database.reading() as connection:
+            imported.check_tenants(connection, events)
 
     def _numbered(self, texts: Collection[str]) -> Mapping[str, int]:
         """The numbers of ``texts``, given out where there are none yet: in order, so that two writers never lock up."""
@@ -77,7 +99,7 @@ class Store:
         if missing:
             with self.database.writing() as connection:
                 connection.execute(
-                    _insert(connection, name).on_conflict_do_nothing(), [{"text": text} for text in missing]
+                    insert_into(connection, name).on_conflict_do_nothing(), [{"text": text} for text in missing]
                 )
                 found = _ids_of(connection, missing)
             self._ids |= found  # once they are committed
@@ -118,7 +140,7 @@ class Store:
             ).scalar()
             entries = [*(_entry(row)[1] for row in rows), *(days.unpacked(known, day_s) if known is not None else ())]
             data = days.packed(days.newest(entries).values(), day_s)
-            put = _insert(connection, packed_day).values(tenant=tenant, day_s=day_s, cells=data)
+            put = insert_into(connection, packed_day).values(tenant=tenant, day_s=day_s, cells=data)
             connection.execute(
                 put.on_conflict_do_update(index_elements=["tenant", "day_s"], set_={"cells": put.excluded.cells})
             )
@@ -132,6 +154,7 @@ class Store:
             connection.execute(delete(slot_counter).where(slot_counter.c.slot_s < limit_s))
             connection.execute(delete(packed_day).where(packed_day.c.day_s < limit_s))
             connection.execute(delete(alive_interval).where(alive_interval.c.to_s < limit_s))
+            imported.forget(connection, limit_s)
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -154,8 +177,8 @@ class Store:
         total: dict[tuple[int, int], Counters] = {}
         texts: dict[int, str] = {}
         with self.database.reading() as connection:
-            for at in range(0, len(numbers), _MANY):
-                with closing(_slots(connection, numbers[at : at + _MANY], from_s, to_s)) as slots:
+            for at in range(0, len(numbers), MANY):
+                with closing(_slots(connection, numbers[at : at + MANY], from_s, to_s)) as slots:
                     for slot_s, summed in slots:
                         for group, counters in summed.items():
                             _add(total, (slot_s, group), counters)
@@ -198,6 +221,16 @@ class Store:
                 lives.setdefault((replica_name, boot_name), []).append((max(start_s, from_s), min(end_s, to_s)))
         return lives
 
+    def probes(self, from_s: int, to_s: int) -> Probes:
+        """What was found from outside within ``[from_s, to_s)`` (T9)."""
+        with self.database.reading() as connection:
+            return imported.probes(connection, from_s, to_s)
+
+    def support_events(self, tenant: str, from_s: int, to_s: int) -> tuple[CaseEvent, ...]:
+        """All events of the tenant's cases that were received in ``[from_s, to_s)``, whenever they came (SC5)."""
+        with self.database.reading() as connection:
+            return imported.support_events(connection, tenant, from_s, to_s)
+
     def began_s(self) -> int | None:
         """When the first replica of all that the store knows began to live."""
         return self._of_lives(func.min(alive_interval.c.from_s))
@@ -235,6 +268,12 @@ def _value(row: Row) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
+def _edge_row(replica: str, each: Edge, seq: int) -> Row:
+    counters = [0] * WIDTH
+    counters[PLACES["bad", "gateway"]] = each.failed
+    return Row(each.slot_s, each.tenant, each.group, replica, "import", seq, packed(counters))
+
+
 def _requests(row: Row) -> int:
     try:
         return requests(unpacked(row.counters))
@@ -246,22 +285,10 @@ def _with_ids(value: dict[str, Any], ids: Mapping[str, int], named: Iterable[str
     return value | {column: ids[value[column]] for column in named}
 
 
-def _insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
-
-
-def _upsert(connection: Connection, table: Table, rank: str) -> sqlite.Insert | postgresql.Insert:
-    """Insert; a row that is there is replaced by one of a higher ``rank`` only."""
-    put = _insert(connection, table)
-    keys = [column.name for column in table.primary_key]
-    replaced = {column.name: put.excluded[column.name] for column in table.columns if column.name not in keys}
-    return put.on_conflict_do_update(index_elements=keys, set_=replaced, where=put.excluded[rank] > table.c[rank])
-
-
 def _ids_of(connection: Connection, texts: Sequence[str]) -> dict[str, int]:
     found: dict[str, int] = {}
-    for at in range(0, len(texts), _MANY):
-        rows = connection.execute(select(name.c.text, name.c.id).where(name.c.text.in_(texts[at : at + _MANY])))
+    for at in range(0, len(texts), MANY):
+        rows = connection.execute(select(name.c.text, name.c.id).where(name.c.text.in_(texts[at : at + MANY])))
         found |= {row.text: row.id for row in rows}
     return found
 
@@ -269,8 +296,8 @@ def _ids_of(connection: Connection, texts: Sequence[str]) -> dict[str, int]:
 def _learn(connection: Connection, texts: dict[int, str], numbers: Collection[int]) -> None:
     """Have the texts of ``numbers`` in ``texts``."""
     missing = sorted(set(numbers) - texts.keys())
-    for at in range(0, len(missing), _MANY):
-        rows = connection.execute(select(name.c.id, name.c.text).where(name.c.id.in_(missing[at : at + _MANY])))
+    for at in range(0, len(missing), MANY):
+        rows = connection.execute(select(name.c.id, name.c.text).where(name.c.id.in_(missing[at : at + MANY])))
         texts |= {row.id: row.text for row in rows}
 
 

@@ -15,16 +15,17 @@ import typer
 
 from gateway.command_line import Output, OutputOption, PoliciesOption, StateOption, UsageError, fail
 from gateway.exit_codes import EXIT_ENVIRONMENT, EXIT_FINDING
-from gateway.sla import ledger_cli
+from gateway.sla import import_cli, ledger_cli
 from gateway.sla.act_cli import act_app
 from gateway.sla.ledger_cli import FeeOption, LedgerOption, PlatformOption
 
 sla_app = typer.Typer(
-    help="The SLA: what is announced and recorded, where a month stands, its evidence, its report, and its proof.",
+    help="The SLA: record what happens to it; where a month stands, its evidence, its report, and its proof.",
     no_args_is_help=True,
 )
 sla_app.add_typer(act_app)
 ledger_cli.mount(sla_app)
+sla_app.command("import", epilog=import_cli.EPILOG)(import_cli.import_evidence)
 
 
 @sla_app.command(

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.ledger.cells import CLASSES, LATENCY, Counters
+from gateway.ledger.imported import Probes
 from gateway.ledger.store import Store
 from policies.sla.agreement import Agreement
+from policies.sla.cases import tickets
 from policies.sla.chain import Link, Withheld
 from policies.sla.counters import Counts, total
 from policies.sla.evaluate import MARGIN_S
@@ -21,7 +23,7 @@ from policies.sla.evidence import MINUTE_S, Alive, Basis, Call, Failing, Fee, He
 from policies.sla.period import Period
 from policies.sla.register import withheld
 from policies.sla.spans import Span, spans
-from policies.sla.support import SupportTerms
+from policies.sla.support import SupportTerms, Ticket
 from policies.sla.terms import SlaTerms
 
 GRACE_S: Final = 120
@@ -85,12 +87,13 @@ def seen(period: Period) -> Span:
 def background(store: Store, period: Period) -> Background:
     """Reads the counters of all tenants. Raises ``StoreError``."""
     first, last = seen(period)
+    probed = store.probes(first, last)
     return Background(
         period=period,
         platform=tuple(_row(slot_s, None, group, counters) for slot_s, group, counters in store.platform(first, last)),
         alive=tuple(_lives(store, first, last)),
-        failing=(),
-        vantage_points=(),
+        failing=tuple(_failures(probed)),
+        vantage_points=probed.points,
         began_s=store.began_s(),
         shipped_s=store.shipped_s(),
     )
@@ -112,9 +115,10 @@ def basis(
         head=head,
         rows=tuple(row for row in rows if first <= row.slot_s < last),
         alive=tuple(_within(behind.alive, head.seen)),
-        failing=behind.failing,
+        failing=tuple(_within_failing(behind.failing, head.seen)),
         acts=acts,
         calls=tuple(each for each in calls if first <= each.known_us // 1_000_000 < last),
+        tickets=_tickets(store, head),
     )
 
 
@@ -217,6 +221,28 @@ def _lives(store: Store, first: int, last: int) -> Iterator[Alive]:
     for (replica, boot), intervals in store.alive(first, last).items():
         for start, end in spans(intervals):
             yield Alive(replica=replica, boot=boot, from_s=start, to_s=end)
+
+
+def _failures(probed: Probes) -> Iterator[Failing]:
+    for point, intervals in probed.failing.items():
+        for start, end in intervals:
+            yield Failing(vantage=point, from_s=start, to_s=end)
+
+
+def _within_failing(failing: Iterable[Failing], within: Span) -> Iterator[Failing]:
+    for each in failing:
+        start, end = max(each.from_s, within[0]), min(each.to_s, within[1])
+        if start < end:
+            yield Failing(vantage=each.vantage, from_s=start, to_s=end)
+
+
+def _tickets(store: Store, head: Head) -> tuple[Ticket, ...]:
+    """The cases that were received in the judged month, with what is known of them so far (SC5)."""
+    if head.tenant is None:
+        return ()
+    until_s = min(head.period.end_s, head.known_until_s)
+    events = store.support_events(head.tenant, head.period.start_s, until_s)
+    return tickets(each for each in events if each.at_s < head.known_until_s)
 
 
 def _within(alive: Iterable[Alive], within: Span) -> Iterator[Alive]:

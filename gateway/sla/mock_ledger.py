@@ -21,6 +21,7 @@ from gateway.sla.ledger import Ledger, fee_from
 from gateway.sla.mock_month import DAY_S, HOUR_S, MINUTE_S, Story, Trouble
 from policies.sla.acts import ANNOUNCE, APPROVE, EXCLUDE, WORK
 from policies.sla.agreement import Plan, plan_of
+from policies.sla.canonical import digest
 from policies.sla.chain import Act, Link, append
 from policies.sla.claims import CLAIM
 from policies.sla.closed import CLOSE
@@ -30,6 +31,7 @@ from policies.sla.period import Period, period
 from policies.sla.promises import common_value
 from policies.sla.publication import VERSION
 from policies.sla.record import SYNTHETIC, monthly
+from policies.sla.register import IMPORT
 
 CLOSED_AFTER_S: Final = 6 * DAY_S
 CLAIMED_AFTER_S: Final = 9 * DAY_S
@@ -80,6 +82,7 @@ def made(database: Database, month: Period, seed: int, tenants: int, show: Show)
     _recorded(database, before(month, seed, tenants, plan))
     _counted(store, month, seed, tenants, show)
     _recorded(database, during(month))
+    _imported(store, month)
     _closed(store, plan, month)
     return Ledger(store, plan)
 
@@ -105,7 +108,27 @@ def _counted(store: Store, month: Period, seed: int, tenants: int, show: Show) -
     store.receive(held, (), at_s)
 
 
-def _recorded(database: Database, acts: Iterable[Act]) -> None:
+def _imported(store: Store, month: Period) -> None:
+    """As if a prober and a help desk had sent it after the month's end: each with the act that says so."""
+    found, told = mock_month.probes(month), mock_month.cases(month)
+    sources = (("probes", "prober", found), ("support", mock_month.HELPDESK, told))
+    acts = (
+        _act(
+            month.end_s + DAY_S, "on-call", IMPORT, what=what, source=source, lines=len(lines),
+            sha256=digest([str(each) for each in lines]), **_whole(month),
+        )
+        for what, source, lines in sources
+    )  # fmt: skip
+    links = _recorded(store.database, acts)
+    store.receive_probes(found, links[0].number)
+    store.receive_events(told, links[1].number)
+
+
+def _whole(month: Period) -> dict[str, str]:
+    return {"from": written(month.start_s), "to": written(month.end_s)}
+
+
+def _recorded(database: Database, acts: Iterable[Act]) -> tuple[Link, ...]:
     """With the times that they are made with, not the clock's."""
 
     def linked(log: tuple[Link, ...], _: int | None) -> list[Link]:
@@ -114,7 +137,7 @@ def _recorded(database: Database, acts: Iterable[Act]) -> None:
             links.append(append(links[-1] if links else None, act))
         return links[len(log) :]
 
-    table.extend(database, linked)
+    return table.extend(database, linked)
 
 
 # --- acts ---------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ is written here, and nothing is judged.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import exp, sqrt
@@ -16,8 +16,11 @@ from typing import Final
 
 from gateway.ledger.cells import ELIGIBLE, LATENCY, PLACES, WIDTH, Row, packed
 from gateway.ledger.spool_file import LifeRow
+from policies.sla.cases import Actor, CaseEvent, Kind
+from policies.sla.imports import Probe
 from policies.sla.period import Period
 from policies.sla.spans import Span, Spans, difference, intersection, length
+from policies.sla.support import Severity
 
 MINUTE_S: Final = 60
 HOUR_S: Final = 3_600
@@ -26,6 +29,8 @@ AROUND_S: Final = HOUR_S
 """Traffic before and after the month, so that a run over its edge would be whole."""
 DEMO: Final = ("acme", "globex", "initech")
 """The tenants of the demo's policy."""
+VANTAGE_POINTS: Final = ("eu-west", "us-east", "ap-south", "sa-east")
+HELPDESK: Final = "helpdesk"
 REPLICAS: Final = ("gw-a/0", "gw-b/0")
 
 _QUICK: Final = (5, 90, 400, 320, 120, 48, 12, 3, 1, 1, 0, 0, 0)
@@ -89,6 +94,7 @@ class Story:
     power: Trouble
     storm: Trouble
     dark: Span
+    edge: Span
 
     @property
     def troubles(self) -> tuple[Trouble, ...]:
@@ -110,6 +116,7 @@ def story(month: Period) -> Story:
         power=_trouble(at(25, 3, 30), 25, "gateway", 1.0),
         storm=_trouble(at(28, 17, 40), 8, "gateway", 0.8),
         dark=(at(22, 9, 17) + 20, at(22, 9, 24) + 20),
+        edge=(at(13, 5), at(13, 5, 6)),
     )
 
 
@@ -166,6 +173,56 @@ def lives(month: Period) -> tuple[LifeRow, ...]:
     )
 
 
+# --- what others saw ----------------------------------------------------------------------------------------------
+
+
+def probes(month: Period) -> tuple[Probe, ...]:
+    """Four vantage points; three of them do not reach the edge for six minutes (T9)."""
+    edge = story(month).edge
+    found = [Probe(point=point, from_s=edge[0], to_s=edge[1], ok=False) for point in VANTAGE_POINTS[:3]]
+    first, last = month.start_s, month.end_s
+    spared = VANTAGE_POINTS[3]
+    whole = [Probe(point=point, from_s=first, to_s=edge[0], ok=True) for point in VANTAGE_POINTS]
+    after = [Probe(point=point, from_s=edge[1], to_s=last, ok=True) for point in VANTAGE_POINTS]
+    return (*whole, *found, Probe(point=spared, from_s=edge[0], to_s=edge[1], ok=True), *after)
+
+
+def cases(month: Period) -> tuple[CaseEvent, ...]:
+    """Support cases: most answered in time, one of the premium tier too late, one whose severity rose."""
+    at = _clock(month)
+    received: tuple[tuple[str, Severity, int, int], ...] = (
+        ("acme", "S1", at(6, 13, 9), at(6, 13, 21)),
+        ("acme", "S2", at(9, 15, 41), at(9, 16, 26)),
+        ("acme", "S2", at(20, 22, 11), at(21, 0, 52)),
+        ("acme", "S3", at(14, 8, 5), at(14, 10, 40)),
+        ("acme", "S4", at(27, 11, 30), at(28, 9, 15)),
+        ("initech", "S2", at(6, 13, 20), at(7, 9, 5)),
+        ("initech", "S3", at(19, 10, 2), at(19, 14, 47)),
+        ("globex", "S4", at(8, 9, 45), at(9, 12, 0)),
+    )  # fmt: skip
+    told: list[CaseEvent] = []
+    for number, (tenant, severity, opened_s, answered_s) in enumerate(received, 1):
+        event = _case(f"case-{number}", tenant)
+        told += [event(opened_s, "opened", "customer", severity), event(opened_s + 5, "ack", "system", None)]
+        told.append(event(answered_s, "ack", "staff", None))
+        if number == _RAISED:
+            told.append(event(opened_s + HOUR_S, "severity", "customer", "S2"))
+    return tuple(told)
+
+
+_RAISED: Final = 4
+
+
+def _case(ticket: str, tenant: str) -> Callable[[int, Kind, Actor, Severity | None], CaseEvent]:
+    def event(at_s: int, kind: Kind, actor: Actor, severity: Severity | None) -> CaseEvent:
+        return CaseEvent(
+            source=HELPDESK, id=f"{ticket}-{at_s}-{actor}", ticket=ticket, tenant=tenant, at_s=at_s, kind=kind,
+            actor=actor, severity=severity,
+        )  # fmt: skip
+
+    return event
+
+
 # --- traffic ------------------------------------------------------------------------------------------------------
 
 
@@ -183,14 +240,17 @@ class _Month:
     def __init__(self, month: Period, chance: random.Random, called: Sequence[Caller]) -> None:
         self._chance = chance
         self._callers = [(each, tuple(_everyday(each))) for each in called]
-        self._troubles = story(month).troubles
+        told = story(month)
+        self._troubles, self._edge = told.troubles, told.edge
         self._lives = lives(month)
         self._serving = _serving(self._lives, month.start_s)
         self._seq = 0
 
     def minute(self, slot_s: int) -> Iterator[Row]:
         self._seq += 1
-        if _is_edge(self._lives, slot_s):
+        if self._edge[0] <= slot_s < self._edge[1]:
+            return  # the replicas live, and nobody reaches them (T9)
+        if _is_change(self._lives, slot_s):
             self._serving = _serving(self._lives, slot_s)
         busy = _rhythm(slot_s) * min(1.0, sum(self._serving.values()))
         troubles = [each for each in self._troubles if _is_hit(each, slot_s)]
@@ -255,7 +315,7 @@ def _everyday(caller: Caller) -> Iterator[tuple[int, float]]:
         yield _PLACES["own_limit"], 0.03
 
 
-def _is_edge(lived: Sequence[LifeRow], slot_s: int) -> bool:
+def _is_change(lived: Sequence[LifeRow], slot_s: int) -> bool:
     """Whether who served may differ from what it was a minute ago."""
     return any(slot_s - MINUTE_S <= edge < slot_s + MINUTE_S for each in lived for edge in (each.from_s, each.to_s))
 

@@ -44,13 +44,14 @@ def test_each_variable_is_read() -> None:
         "TIERGATE_SERVER": "uvicorn",
         "TIERGATE_INSTANCE": "gw-1",
         "TIERGATE_LEDGER_URL": "postgresql://tiergate@db/ledger",
+        "TIERGATE_IMPORT_TOKEN": "t" * 32,
         "TIERGATE_DEBUG": "1",
     }
     assert set(env) == {variable.name for variable in VARIABLES}
     assert from_environment(env) == Settings(
         policies=Path("/p"), state_dir=Path("/s"), secrets_dir=Path("/x"), access_log="off", log_level="debug",
         listen=Address(host="0.0.0.0", port=80), admin=Address(host="::1", port=9900), workers=4, server="uvicorn",
-        instance="gw-1", ledger_url="postgresql://tiergate@db/ledger", debug=True,
+        instance="gw-1", ledger_url="postgresql://tiergate@db/ledger", import_token="t" * 32, debug=True,
     )  # fmt: skip
 
 
@@ -119,6 +120,9 @@ def test_an_empty_variable_is_an_unset_one() -> None:
         ("TIERGATE_LEDGER_URL", "mysql://root@localhost/x", "sqlite:////path"),
         ("TIERGATE_LEDGER_URL", "ledger.sqlite", "sqlite:////path"),
         ("TIERGATE_LEDGER_URL", "sqlite:///", "sqlite:////path"),
+        ("TIERGATE_IMPORT_TOKEN", "t" * 31, "32 or more"),
+        ("TIERGATE_IMPORT_TOKEN", "t" * 31 + " t", "32 or more"),
+        ("TIERGATE_IMPORT_TOKEN", "t" * 31 + "ä", "32 or more"),
     ],
 )
 def test_what_cannot_be_used_is_an_error_that_names_the_variable(variable: str, value: str, said: str) -> None:
@@ -152,3 +156,13 @@ def test_a_ledgers_password_is_in_no_text_of_the_settings() -> None:
     with pytest.raises(SettingsError) as error:
         from_environment({"TIERGATE_LEDGER_URL": "postgres:/tiergate:s3cret@db/ledger"})
     assert "s3cret" not in str(error.value)
+
+
+def test_the_token_for_imports_is_not_shown_and_stands_on_no_command_line() -> None:
+    token = "s3cret" * 6
+    settings = from_environment({"TIERGATE_IMPORT_TOKEN": token})
+    assert "s3cret" not in repr(settings) + packed(settings)
+    assert unpacked(packed(settings), {"TIERGATE_IMPORT_TOKEN": token}).import_token == "", "no worker has a use for it"
+    with pytest.raises(SettingsError) as refused:
+        from_environment({"TIERGATE_IMPORT_TOKEN": "s3cret ä"})
+    assert "s3cret" not in str(refused.value)

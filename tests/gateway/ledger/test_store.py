@@ -17,6 +17,7 @@ from gateway.ledger.acts import ActRow
 from gateway.ledger.cells import WIDTH, Counters, Row, packed, requests
 from gateway.ledger.database import Database, StoreError, default_url, parsed
 from gateway.ledger.days import DAY_S
+from gateway.ledger.imported import Probes
 from gateway.ledger.spool_file import LifeRow
 from gateway.ledger.store import RETENTION_S, Store
 from gateway.stores.quota_file import StateError
@@ -25,6 +26,7 @@ from tests.gateway.ledger.recording import NOON_S
 DAY = NOON_S // DAY_S * DAY_S
 LATER_S = NOON_S + 10 * DAY_S
 EVER = (0, 4_000_000_000)
+LATEST = max(tables.MIGRATIONS)
 
 
 def counters(good: int = 1, bad: int = 0, ignored: int = 0) -> Counters:
@@ -182,6 +184,7 @@ def test_the_migrations_lead_to_the_tables_that_are_queried(store: Store) -> Non
         assert [column.name for column in made.columns] == [column.name for column in table.columns]
         assert [column.name for column in made.primary_key] == [column.name for column in table.primary_key]
         assert all(not column.nullable for column in made.columns if not column.primary_key)
+        assert {str(each.name) for each in made.indexes} == {str(each.name) for each in table.indexes}
 
 
 def test_an_open_store_is_opened_again_without_harm(store: Store) -> None:
@@ -192,12 +195,23 @@ def test_an_open_store_is_opened_again_without_harm(store: Store) -> None:
 
 def test_tables_of_a_newer_version_are_refused_and_left_as_they_are(url: str) -> None:
     database = Database(url)
-    database.migrate({**tables.MIGRATIONS, 2: lambda connection: None})
-    with pytest.raises(StateError, match=r"newer Tiergate .version 2, .* knows 1.*TIERGATE_LEDGER_URL"):
+    database.migrate({**tables.MIGRATIONS, LATEST + 1: lambda connection: None})
+    said = rf"newer Tiergate .version {LATEST + 1}, .* knows {LATEST}.*TIERGATE_LEDGER_URL"
+    with pytest.raises(StateError, match=said):
         database.migrate()
     with database.reading() as connection:
-        assert connection.execute(select(tables.schema_version.c.version)).scalar_one() == 2
+        assert connection.execute(select(tables.schema_version.c.version)).scalar_one() == LATEST + 1
     database.close()
+
+
+def test_a_ledger_of_the_first_version_is_brought_up_and_keeps_what_it_has(url: str) -> None:
+    store = Store(Database(url))
+    store.database.migrate({1: tables.MIGRATIONS[1]})
+    store.receive([row(5)], [], NOON_S)
+    store.open()
+    assert good(store) == {0: 5}
+    assert store.probes(*EVER) == Probes(points=(), failing={})
+    store.close()
 
 
 def test_migrations_that_fail_leave_nothing_behind(url: str) -> None:
@@ -207,7 +221,7 @@ def test_migrations_that_fail_leave_nothing_behind(url: str) -> None:
 
     database = Database(url)
     with pytest.raises(StoreError):
-        database.migrate({**tables.MIGRATIONS, 2: fails})
+        database.migrate({**tables.MIGRATIONS, LATEST + 1: fails})
     found = MetaData()
     with database.reading() as connection:
         found.reflect(connection)
@@ -219,10 +233,11 @@ def test_migrations_that_fail_leave_nothing_behind(url: str) -> None:
 def test_only_the_migrations_that_are_missing_run(url: str) -> None:
     ran = []
     database = Database(url)
-    for latest in (1, 3, 3):
-        steps = {number: lambda connection, number=number: ran.append(number) for number in range(2, latest + 1)}
+    for more in (0, 2, 2):
+        added = range(LATEST + 1, LATEST + more + 1)
+        steps = {number: lambda connection, number=number: ran.append(number) for number in added}
         database.migrate({**tables.MIGRATIONS, **steps})
-    assert ran == [2, 3]
+    assert ran == [LATEST + 1, LATEST + 2]
     database.close()
 
 
