@@ -12,11 +12,12 @@ import json
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -25,13 +26,29 @@ from gateway.ledger.database import Database
 from gateway.ledger.shipping import shipper
 from gateway.ledger.store import Store
 from gateway.mock_upstream import MockUpstream
+from gateway.policy_files import load
+from gateway.sla.ledger import Ledger
+from gateway.sla.recording import append
+from policies.model import PolicySet
+from policies.sla.acts import ANNOUNCE
+from policies.sla.agreement import plan_of
+from policies.sla.contract import BIND
+from policies.sla.export import read, write
+from policies.sla.instants import written
+from policies.sla.record import monthly
+from policies.sla.verification import verification
 from tests.gateway.assembly import parsed
 from tests.gateway.ledger.recording import SECOND
 from tests.gateway.processes import ROOT
 from tests.middleware.harness import VirtualClock
+from tests.policies import naive_sla
+from tests.policies.sla_worlds import POLICY as TERMS
 from tests.wire.harness import raw_exchange
 
-START_S = 1_791_198_000  # 2026-10-05T11:00:00Z, a whole hour
+START_S = 1_728_298_800
+"""2024-10-07T11:00:00Z: of a month that is final on any clock."""
+MONTH = "2024-10"
+MONTH_S = (1_727_740_800, 1_730_419_200)
 STEP_S = 20
 TENANTS = ("acme", "globex", "initech")
 POLICY = """
@@ -54,16 +71,19 @@ tenants:
 
 pytestmark = pytest.mark.anyio
 
+Calls: TypeAlias = Counter[tuple[int, str, str, int]]
+"""Answers, by minute of the hour, tenant, route group and status."""
+
 
 @dataclass
 class Hour:
-    """The hour as it goes by. ``heard`` counts what callers heard, by minute, tenant, group and status."""
+    """The hour as it goes by. ``heard`` counts what callers heard."""
 
     home: Path
     clock: VirtualClock
     crm: MockUpstream
     vendor: MockUpstream
-    heard: Counter[tuple[int, str, str, int]] = field(default_factory=Counter)
+    heard: Calls = field(default_factory=Counter)
     _process: asyncio.subprocess.Process | None = None
     _port: int = 0
     _recorded: int = 0
@@ -192,9 +212,9 @@ async def lived(hour: Hour) -> None:
     await hour.end()
 
 
-def logged(lines: list[bytes]) -> Counter[tuple[int, str, str, int]]:
+def logged(lines: list[bytes]) -> Calls:
     """The access log in the same form."""
-    counted: Counter[tuple[int, str, str, int]] = Counter()
+    counted: Calls = Counter()
     for line in map(json.loads, lines):
         at_s = datetime.fromisoformat(line["ts"]).timestamp() + line["duration_ms"] / 1_000
         group = line["path"].split("/")[1]
@@ -219,20 +239,118 @@ def kept(store: Store, tenant: str) -> Counter[tuple[int, str, str]]:
 
 
 async def test_callers_log_ledger_and_report_agree_on_every_count(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+    asked(url)
     async with hour(tmp_path) as now:
         await lived(now)
-    assert logged(now.lines()) == now.heard
-    assert now.heard.total() > 900
+    said = logged(now.lines())
+    assert said == now.heard
+    assert said.total() > 900
 
-    url = f"sqlite:///{tmp_path / 'ledger.sqlite'}"
     carrier = shipper(tmp_path / "spool-0.sqlite", url, now.clock)
     assert carrier.ship()
     carrier.close(5)
-    store = Store(Database(url))
-    for tenant in ("", *TENANTS):
-        heard: Counter[tuple[int, str, str]] = Counter()
-        for (minute, whose, group, status), count in now.heard.items():
-            if whose == tenant:
-                heard[minute, group if tenant else "", CAUSE[status, group]] += count
-        assert kept(store, tenant) == heard, tenant
-    store.close()
+    ledger = Ledger(Store(Database(url)), plan_of(loaded(tmp_path)))
+    with contextlib.closing(ledger):
+        for tenant in ("", *TENANTS):
+            assert kept(ledger.store, tenant) == causes(said, tenant), tenant
+        dark = darkness(ledger.store)
+        assert [(start - START_S, end - START_S) for start, end in dark] == [(25 * 60 + 5, 32 * 60)]
+        for tenant in TENANTS:
+            check_report(ledger, said, dark, tenant)
+
+
+def asked(url: str) -> None:
+    """Maintenance from minute 40 to 50, announced two days and an hour before; contracts of that one hour."""
+    database = Database(url)
+    database.migrate()
+    window = {"id": "m1", "from": written(START_S + 2400), "to": written(START_S + 3000)}
+    force = {"from": written(START_S), "to": written(START_S + 3600)}
+    append(database, [(ANNOUNCE, window)], "release-manager", lambda: START_S - 49 * 3600)
+    append(
+        database,
+        [(BIND, {"tenant": name, "tier": "wide", **force}) for name in TENANTS],
+        "sales",
+        lambda: START_S - 48 * 3600,
+    )
+    database.close()
+
+
+def loaded(home: Path) -> PolicySet:
+    found = load(home / "policy", env={}, secrets_dir=None).policy
+    assert found is not None
+    return found
+
+
+def causes(said: Calls, tenant: str) -> Counter[tuple[int, str, str]]:
+    """What callers heard, by minute, group and cause; a call without a credential gets no further than the door."""
+    counted: Counter[tuple[int, str, str]] = Counter()
+    for (minute, whose, group, status), count in said.items():
+        if whose == tenant:
+            counted[minute, group if tenant else "", CAUSE[status, group]] += count
+    return counted
+
+
+def darkness(store: Store) -> list[tuple[int, int]]:
+    """Where nothing lived, second by second."""
+    alive = bytearray(3600)
+    for intervals in store.alive(START_S, START_S + 3600).values():
+        for start, end in intervals:
+            alive[start - START_S : end - START_S] = b"\x01" * (end - start)
+    edges = [at for at in range(1, 3600) if alive[at] != alive[at - 1]]
+    assert alive[0] == alive[-1] == 1
+    return [(START_S + start, START_S + end) for start, end in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def check_report(ledger: Ledger, said: Calls, dark: list[tuple[int, int]], tenant: str) -> None:
+    """The record of the ledger's export, against the access log judged second by second."""
+    basis = ledger.current(tenant, MONTH, START_S + 60 * 86_400)
+    export = read(write(basis))
+    verified = verification(export, monthly(basis))
+    assert verified.findings == ()
+    record = verified.record
+    assert record is not None
+    counted = Counter[str]()
+    for (_, _, cause), count in causes(said, tenant).items():
+        counted[cause] += count
+    requests = record["requests"]
+    assert Counter(ok=requests["good"], **requests["bad"], **requests["ignored"]) == counted
+    expected = naive_sla.figure(world(said, dark, tenant))
+    shown = record["figure"]
+    assert {name: shown[name] for name in SECONDS} == {name: expected[name] for name in SECONDS}
+    assert shown["uptime_percent"] == expected["uptime_percent"]
+    assert shown["downtime_seconds"] == DOWN_S[tenant]
+    assert (shown["excluded_seconds"], shown["judged_seconds"]) == (0 if tenant == "initech" else 420, 3600)
+
+
+SECONDS = ("gross_downtime_seconds", "excluded_seconds", "downtime_seconds", "degraded_seconds")
+DOWN_S = {"acme": 420 + 415, "globex": 420 + 415, "initech": 415}
+"""Minutes 12 to 18 and the dark ones. The seven in the maintenance are excluded, a vendor's failure is not ours."""
+
+
+def world(said: Calls, dark: list[tuple[int, int]], tenant: str) -> dict[str, Any]:
+    """The access log as the naive evaluator takes it."""
+    maintenance = {
+        "type": "scheduled_maintenance",
+        "announcements": [{"at": START_S - 49 * 3600, "from": START_S + 2400, "to": START_S + 3000}],
+    }
+    before, after = (MONTH_S[0] - 86_400, START_S), (START_S + 3600, MONTH_S[1] + 86_400)
+    idle = {"good": 0, "failed": {}}
+    return {
+        "start": MONTH_S[0], "end": MONTH_S[1], "contract": [(START_S, START_S + 3600)], "tenant": tenant,
+        "background": idle, "slots": slots(said, (tenant,)),
+        "platform_background": idle, "platform_slots": slots(said, ("", *TENANTS)),
+        "dark": [before, *dark, after], "exclusions": [maintenance], "policy": TERMS,
+    }  # fmt: skip
+
+
+def slots(said: Calls, tenants: Sequence[str]) -> dict[int, dict[str, Any]]:
+    made: dict[int, dict[str, Any]] = {}
+    for tenant in tenants:
+        for (minute, _, cause), count in causes(said, tenant).items():
+            slot = made.setdefault(START_S + minute * 60, {"good": 0, "failed": Counter()})
+            if cause == "ok":
+                slot["good"] += count
+            else:
+                slot["failed"][cause] += count
+    return made
