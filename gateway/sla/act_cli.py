@@ -82,7 +82,7 @@ def announce(
     from gateway.sla import acting
 
     with _failing(), _desk(policies, state_dir, actor, output) as desk:
-        scope = acting.Scope(tenant=tenant, groups=tuple(group or ()), upstream=upstream)
+        scope = desk.scope(tenant, group, upstream)
         if cancel and from_ is None and to is None:
             asked = acting.cancelled(desk.book.register, id, note)
         else:
@@ -136,7 +136,7 @@ def exclude(
     from gateway.sla import acting
 
     with _failing(), _desk(policies, state_dir, actor, output) as desk:
-        scope = acting.Scope(tenant=tenant, groups=tuple(group or ()), upstream=upstream)
+        scope = desk.scope(tenant, group, upstream)
         content = {"type": type.value, **acting.window(from_, to), "reason": reason, "evidence": evidence}
         desk.record(acting.excluded(desk.groups, id, content, scope, note))
 
@@ -201,15 +201,19 @@ def bind(
     tier: Annotated[str, typer.Argument(help="The tier that it is promised.")],
     from_: Annotated[str, typer.Option("--from", help="A month, or RFC 3339; a change waits for the next month.")],
     to: Annotated[str | None, typer.Option(help="When the contract ends; default: open.")] = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="It begins then: time before is not judged. To be recorded ahead.")
+    ] = False,
     note: NoteOption = None,
     actor: ActorOption = None,
     policies: PoliciesOption = None,
     state_dir: StateOption = None,
     output: ShapeOption = Shape.text,
 ) -> None:
-    """Record a tenant's contract: its tier, from when, until when. Time outside of it is not judged.
+    """Record a tenant's contract: its tier, from when, until when.
 
-    A tenant that is never bound has the tier of the policy files, for ever.
+    Of the time before its first contract the policy files speak: their tier, and every second is judged, unless --new
+    says beforehand that the tenant comes only then. After its end nothing is judged.
     """
     from gateway.sla import acting
     from policies.sla.instants import written
@@ -219,7 +223,10 @@ def bind(
         content = {"tenant": tenant, "tier": tier, "from": written(acting.beginning(from_, zone, "--from"))}
         if to is not None:
             content["to"] = written(acting.beginning(to, zone, "--to"))
-        desk.record([("bind", {**content, **({"note": note} if note else {})})])
+        if new:
+            acting.check_new(tenant, desk.book.served)
+        more: dict[str, Any] = {**({"begins": True} if new else {}), **({"note": note} if note else {})}
+        desk.record([("bind", {**content, **more})])
 
 
 @act_app.command(epilog="Example: tiergate sla pin acme 1.4.0 --until 2027-07")
@@ -238,6 +245,7 @@ def pin(
     from policies.sla.instants import written
 
     with _failing(), _desk(policies, state_dir, actor, output) as desk:
+        acting.check_tenant(tenant, desk.book.tenants)
         until_ = written(acting.beginning(until, desk.book.zone, "--until"))
         content = {"tenant": tenant, "number": number, "until": until_, **({"note": note} if note else {})}
         desk.record([("pin", content)])
@@ -302,6 +310,14 @@ class Desk:
     @property
     def groups(self) -> Any:
         return self.book.promises.groups
+
+    def scope(self, tenant: str | None, groups: list[str] | None, upstream: str | None) -> Any:
+        """Whom or what an exclusion is about."""
+        from gateway.sla.acting import Scope, check_tenant
+
+        if tenant is not None:
+            check_tenant(tenant, self.book.tenants)
+        return Scope(tenant=tenant, groups=tuple(groups or ()), upstream=upstream)
 
     def planned(self, name: str, note: str | None) -> Any:
         """Of the policy files: window, scope, note."""

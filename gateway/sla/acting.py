@@ -5,7 +5,7 @@ Nothing is recorded or printed here, and nothing is judged that the log itself j
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -63,6 +63,21 @@ def window(from_: str | None, to: str | None) -> dict[str, str]:
     if from_ is None or to is None:
         raise NotUsable("a window has --from and --to, such as 2026-12-01T22:00:00Z")
     return {"from": written(instant(from_, "--from")), "to": written(instant(to, "--to"))}
+
+
+def check_tenant(name: str | None, tenants: Collection[str]) -> None:
+    """An act about nobody would have no effect and no reader. Raises ``NotUsable``; without ``tenants`` nothing."""
+    if name is not None and tenants and name not in tenants:
+        near = closest(name, tenants) or "no policy file and no recorded contract names it"
+        raise NotUsable(f"{name} is no tenant; {near}")
+
+
+def check_new(name: str, served: Collection[str]) -> None:
+    """Raises ``NotUsable`` for a tenant whose calls were counted already."""
+    if name in served:
+        raise NotUsable(
+            f"--new: calls of {name} are counted already, and cannot be left out afterwards; leave out --new"
+        )
 
 
 # --- exclusions -----------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from functools import cached_property
 from gateway.clock import SystemClock
 from gateway.ledger import acts as table
 from gateway.ledger.database import StoreError
+from gateway.ledger.store import Store
 from gateway.policy_files import load
 from gateway.settings import Settings
 from gateway.sla.recording import NotRecorded, opened
@@ -77,6 +78,24 @@ class Book:
             return promises_of(policy_of(self.settings))
         except NoPolicies:
             return Promises()
+
+    @cached_property
+    def tenants(self) -> frozenset[str]:
+        """Everybody whom the policy files or a contract name; empty where the files cannot be read."""
+        try:
+            named = policy_of(self.settings).tenants
+        except NoPolicies:
+            return frozenset()
+        return frozenset((*named, *self.register.contracts))
+
+    @property
+    def served(self) -> frozenset[str]:
+        """Everybody who has minutes in the ledger. Raises ``NotRecorded``."""
+        try:
+            with closing(opened(self.settings)) as database:
+                return frozenset(Store(database).tenants())
+        except (StoreError, StateError, OSError) as error:
+            raise NotRecorded(str(error)) from error
 
     @property
     def zone(self) -> str:

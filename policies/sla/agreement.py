@@ -146,11 +146,13 @@ def _edition(register: Register, tenant: str | None, of: Period) -> Edition | No
 
 
 def _tier(register: Register, plan: Plan, tenant: str | None, of: Period | None) -> str | None:
-    """By contract, else as the policy files say."""
+    """By contract, else as the policy files say, or for whom they no longer name as it was bound first."""
     if tenant is None:
         return None
-    bound = None if of is None else register.contract(tenant).tier_from(of.start_s)
-    return plan.tiers.get(tenant) if bound is None else bound
+    contract = register.contract(tenant)
+    bound = None if of is None else contract.tier_from(of.start_s)
+    first = contract.bindings[0].tier if contract.bindings else None
+    return plan.tiers.get(tenant, first) if bound is None else bound
 
 
 def _zone(layers: Resolved) -> str:

@@ -125,24 +125,25 @@ def _announces(before: Register, act: Act) -> None:
 
 
 def _binds(before: Register, act: Act) -> None:
-    """A contract is not changed backwards, and no month that was published."""
+    """No contract is recorded backwards: afterwards another tier, or none, would take out what had gone wrong."""
     content: Mapping[str, Any] = act.content
     tenant, tier, from_s = content["tenant"], content["tier"], read(content["from"])
     known = {name for edition in before.editions for name in edition.promises.tiers}
     if known and tier not in known:
         raise ValueError(f"no version promises anything to tier {tier}; there are {', '.join(sorted(known))}")
-    before_it = before.contract(tenant)
-    if before_it.bindings and from_s < act.at_s:
-        said = f"{tenant} has a contract, and a change of it cannot begin at {written(from_s)}"
-        raise ValueError(f"{said}, which is past: it is {written(act.at_s)}")
-    _check_open(before, tenant, from_s)
-    _check_gap(before, before_it, tenant, from_s)
+    if from_s < act.at_s:
+        said = f"a contract cannot begin or change at {written(from_s)}, which is past: it is {written(act.at_s)}"
+        raise ValueError(f"{said}; the time until now is judged as it was promised")
+    if content.get("begins"):
+        _check_beginning(before, tenant)
+    _check_gap(before, before.contract(tenant), tenant, from_s)
 
 
-def _check_open(before: Register, tenant: str, from_s: int) -> None:
-    for (whose, period), revisions in before.closures.items():
-        if whose == tenant and from_s < revisions[-1].month.end_s:
-            raise ValueError(f"{period} of {tenant} is closed, and its contract in that month cannot change")
+def _check_beginning(before: Register, tenant: str) -> None:
+    if before.contract(tenant).bindings:
+        raise ValueError(f"{tenant} has a contract, which has begun")
+    if any(whose == tenant for whose, _ in before.closures):
+        raise ValueError(f"months of {tenant} are closed, so its contract has begun")
 
 
 def _check_gap(before: Register, contract_: contract.Contract, tenant: str, from_s: int) -> None:

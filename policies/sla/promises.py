@@ -67,7 +67,7 @@ def promises_of(policy: PolicySet) -> Promises:
     return Promises(
         service=published(policy.sla),
         tiers={name: published(tier.sla) for name, tier in policy.tiers.items()},
-        tenants={name: own for name, tenant in policy.tenants.items() if (own := own_of(tenant)) is not None},
+        tenants=_owns(policy.tenants),
         owners={name: upstream.owner.value for name, upstream in policy.upstreams.items()},
         groups=groups_of(policy.routes),
         support={name: policy.support[tier.support] for name, tier in policy.tiers.items() if tier.support is not None},
@@ -78,6 +78,17 @@ def promises_of(policy: PolicySet) -> Promises:
 def published(layer: Mapping[str, object]) -> Mapping[str, object]:
     """The fields of a layer that customers may see, as plain values."""
     return {name: plain(value) for name, value in layer.items() if name != UNPUBLISHED}
+
+
+def _owns(tenants: Mapping[str, Tenant]) -> dict[str, Own]:
+    """Of all who have something of their own. A customer with departments has, be it nothing: so in a log of which a
+    department may read a part, what is not there was withheld."""
+    customers = {tenant.department_of for tenant in tenants.values()}
+    return {
+        name: own or Own(tier=tenant.tier)
+        for name, tenant in tenants.items()
+        if (own := own_of(tenant)) is not None or name in customers
+    }
 
 
 def own_of(tenant: Tenant) -> Own | None:

@@ -125,11 +125,19 @@ def edition_of(version: Version, layers: Mapping[str, Own]) -> Edition:
     """Raises ``ValueError`` for terms that do not go together, a customer's included."""
     promises = promises_from(version.policy, layers)
     for tenant, own in layers.items():
+        if _is_partial(promises, tenant):
+            continue
         try:
             promise_for(promises, tenant, own.tier)
         except ValueError as error:
             raise ValueError(f"the terms of {tenant}: {error}") from None
     return Edition(version=version, promises=promises)
+
+
+def _is_partial(promises: Promises, tenant: str) -> bool:
+    """Whether it is a department whose customer's layer was withheld from the reader of this log."""
+    own = promises.tenants.get(tenant)
+    return own is not None and own.department_of is not None and own.department_of not in promises.tenants
 
 
 def check_next(last: Edition | None, new: Edition, contracts: Mapping[str, Contract]) -> None:
@@ -184,6 +192,8 @@ def _promised_to(
         tier_ = _tier_of(tenant, old, new, contracts)
         if not _is_bound_by(tenant, new.version, contracts) or _same(old, new.promises, tenant, tier_):
             continue
+        if _is_partial(old, tenant) or _is_partial(new.promises, tenant):
+            continue
         yield f"tenant {tenant}", tenant, tier_
 
 
@@ -191,8 +201,8 @@ def _is_bound_by(tenant: str, version: Version, contracts: Mapping[str, Contract
     """Not one who keeps an earlier version (V5), nor one whose contract begins with this one or later."""
     contract, from_s = contracts.get(tenant, Contract()), version.effective_from_s
     pin = contract.pin_at(from_s)
-    begins = [start for start, _ in contract.stretches]
-    return (pin is None or from_s >= pin.until_s) and (not begins or min(begins) < from_s)
+    begins = contract.stretches[0][0] if contract.stretches else None
+    return (pin is None or from_s >= pin.until_s) and (begins is None or begins < from_s)
 
 
 def _same(old: Promises, new: Promises, tenant: str | None, tier: str | None) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from policies.sla.period import months_of, period
 from policies.sla.record import SCHEMA, SHARE_DECIMALS, Record
+from policies.sla.support import SEVERITIES
 from policies.sla.uptime import uptime_of_all, written
 
 SUMMED: Final = (
@@ -31,6 +32,7 @@ def quarterly(records: Iterable[Record]) -> Record:
         "synthetic": any(each["synthetic"] for each in months),
         "figure": _figure(months),
         "requests": _requests(months),
+        "support": _support(months),
         "months": [_month(each) for each in months],
         "violations": [{"period": each["period"]["name"], **said} for each in months for said in each["violations"]],
     }
@@ -69,6 +71,22 @@ def _requests(months: Sequence[Record]) -> Record:
         "ignored": _added(each["requests"]["ignored"] for each in months),
         "success_percent": written(Fraction(100 * good, eligible) if eligible else None, SHARE_DECIMALS),
     }  # fmt: skip
+
+
+def _support(months: Sequence[Record]) -> Record | None:
+    """Cases of three months by severity. A target may have changed between them: the last one is shown."""
+    parts = [each["support"] for each in months if each["support"] is not None]
+    if not parts:
+        return None
+    rows = [[part["severities"][at] for part in parts] for at in range(len(SEVERITIES))]
+    return {"severities": [_severity(each) for each in rows]}
+
+
+def _severity(parts: Sequence[Record]) -> Record:
+    sums = {name: sum(each[name] for each in parts) for name in ("cases", "in_time", "late", "pending")}
+    judged = sums["in_time"] + sums["late"]
+    share = written(Fraction(100 * sums["in_time"], judged) if judged else None, SHARE_DECIMALS)
+    return {"severity": parts[-1]["severity"], "target": parts[-1]["target"], **sums, "share_percent": share}
 
 
 def _added(counts: Iterable[dict[str, int]]) -> dict[str, int]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from policies.sla.agreed import mismatches
 from policies.sla.canonical import digest
 from policies.sla.chain import Link, Withheld, verify
 from policies.sla.evidence import MINUTE_S, Alive, Basis, Call, Failing, Row
@@ -61,9 +62,11 @@ def verification(export: Export, given: Record | None = None) -> Verification:
     findings = [*_altered(export, missing), *_totals(export, missing), *_header(export, places), *_log(export.basis)]
     findings += _calls(export.basis)
     try:
+        findings += _agreed(export.basis)
         record = monthly(export.basis, (place.found for place in places))
     except ValueError as error:
-        findings.append(_finding("log", None, "acts", "a log of acts", str(error), f"the acts make no sense: {error}"))
+        said = f"no record can be made of it: {error}"
+        findings.append(_finding("log", None, "acts", "sound evidence", str(error), said))
         return Verification(record=None, findings=tuple(findings))
     return Verification(record=record, findings=(*findings, *_differences(given, record)))
 
@@ -164,6 +167,13 @@ def _log(basis: Basis) -> Iterator[Finding]:
     if broken is not None:
         said = f"act {broken.number} breaks the log: {broken.reason}"
         yield _finding("act", None, f"act {broken.number}", "a link of the log", broken.reason, said)
+
+
+def _agreed(basis: Basis) -> Iterator[Finding]:
+    """The header's terms are those that the log shows were promised, or they were chosen afterwards."""
+    for each in mismatches(basis):
+        said = f"the header says {each.name} = {_said(each.claimed)}; the published version gives {_said(each.found)}"
+        yield _finding("header", 1, each.name, each.claimed, each.found, said)
 
 
 def _calls(basis: Basis) -> Iterator[Finding]:

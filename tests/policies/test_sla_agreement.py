@@ -68,7 +68,8 @@ def test_a_change_of_tier_waits_for_the_next_month() -> None:
 
 def test_the_first_month_of_a_contract_has_its_tier_and_the_time_in_force() -> None:
     log = versions()
-    log.say("bind", tenant="hooli", tier="premium", from_="2026-06-15T00:00:00Z", to="2026-08-02T00:00:00Z")
+    log.say("bind", tenant="hooli", tier="premium", from_="2026-06-15T00:00:00Z", to="2026-08-02T00:00:00Z",
+            begins=True)  # fmt: skip
     june, july, august, september = (
         agreement(log.register, plan(), "hooli", f"2026-{month:02}") for month in (6, 7, 8, 9)
     )
@@ -76,6 +77,17 @@ def test_the_first_month_of_a_contract_has_its_tier_and_the_time_in_force() -> N
     for month in (june, july, august):
         assert month.contract == (at("2026-06-15T00:00:00Z"), at("2026-08-02T00:00:00Z"))
     assert september.contract[1] == at("2026-08-02T00:00:00Z")  # over: nothing of September is in force
+
+
+def test_to_bind_a_tenant_takes_nothing_out_of_the_time_before() -> None:
+    """Else whoever binds a tenant after an outage would have made it undone."""
+    log = versions()
+    log.say("bind", tenant="acme", tier="basic", from_="2026-06-15T00:00:00Z", now="2026-06-10T00:00:00Z")
+    may, june, july = (agreement(log.register, plan(), "acme", f"2026-{month:02}") for month in (5, 6, 7))
+    assert [each.tier for each in (may, june, july)] == ["premium", "premium", "basic"]
+    assert [each.contract for each in (may, june, july)] == [(None, None)] * 3
+    log.say("bind", tenant="gone", tier="basic", from_="2026-07-01T00:00:00Z")  # of whom no file speaks
+    assert agreement(log.register, plan(), "gone", "2026-06").tier == "basic"
 
 
 def test_a_tenant_that_no_act_names_has_the_tier_of_the_files_and_an_open_contract() -> None:

@@ -21,6 +21,7 @@ from policies.sla.instants import read, read_us, written, written_us
 from policies.sla.quarter import quarterly
 from policies.sla.record import Record, monthly
 from policies.sla.revision import Difference, diff, favours
+from policies.sla.terms import Chronic
 from tests.policies.sla_bases import availability_cases, basis_of, case_named, links
 from tests.policies.vector_shapes import seconds
 
@@ -296,3 +297,34 @@ def test_an_instant_is_read_as_it_is_written(at_s: int) -> None:
 def test_anything_else_is_no_instant(text: object) -> None:
     with pytest.raises(ValueError, match=r"no instant|does not exist|parts of a second"):
         read(text)
+
+
+# --- the right to terminate ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "reasons"),
+    [
+        ("just_under_99_0", (), []),
+        ("just_under_99_0", ("2025-05", "2026-03"), ["chronic"]),  # the third of twelve, this month included
+        ("just_under_99_0", ("2025-04", "2026-03"), []),  # a year ago today is the thirteenth month
+        ("just_under_99_0", ("2025-04", "2025-06", "2026-03"), ["chronic"]),
+        ("43_minutes_meets_99_9", ("2026-01", "2026-02", "2026-03"), []),  # a month that was met gives no right again
+        ("contract_not_in_force", ("2026-01", "2026-02", "2026-03"), []),
+        ("whole_month_down", ("2026-02", "2026-03"), ["uptime", "chronic"]),
+        ("whole_month_down", ("2026-03",), ["uptime"]),
+    ],
+)
+def test_the_third_missed_month_of_twelve_gives_a_right_to_terminate(
+    name: str, before: tuple[str, ...], reasons: list[str]
+) -> None:
+    basis = basis_of(case_named(name))
+    terms = replace(basis.head.terms, chronic=Chronic(misses=3, months=12))
+    credit = monthly(replace(basis, head=replace(basis.head, terms=terms, missed_before=before)))["credit"]
+    assert (credit["termination_reasons"], credit["termination_right"]) == (reasons, bool(reasons))
+
+
+def test_without_the_knob_no_number_of_missed_months_gives_a_right() -> None:
+    basis = basis_of(case_named("just_under_99_0"))
+    head = replace(basis.head, missed_before=("2026-01", "2026-02", "2026-03"))
+    assert monthly(replace(basis, head=head))["credit"]["termination_reasons"] == []

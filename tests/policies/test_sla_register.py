@@ -109,7 +109,7 @@ def test_what_is_better_needs_no_notice() -> None:
 
 def test_a_customer_is_compared_under_the_tier_of_its_contract() -> None:
     log = published(tenants={"acme": own(tier="basic", claim_days=30)})
-    log.say("bind", tenant="acme", tier="premium", from_="2026-01-15T00:00:00Z")
+    log.say("bind", tenant="acme", tier="premium", from_="2026-01-15T00:00:00Z", now="2026-01-11T00:00:00Z")
     worse = promises(tiers={"premium": {"target": "99.95", "claim_days": 40}, "basic": {"target": None}})
     log.publish("1.1.0", JUNE, worse, now="2026-05-30T00:00:00Z")  # acme's 30 days are no longer his own: 40
     with pytest.raises(ValueError, match="tenant acme would get shorter claim window"):
@@ -119,8 +119,12 @@ def test_a_customer_is_compared_under_the_tier_of_its_contract() -> None:
 
 def test_a_contract_that_begins_with_a_version_has_lost_nothing_by_it() -> None:
     log = published()
-    log.say("bind", tenant="acme", tier="premium", from_=JUNE)
+    log.say("bind", tenant="acme", tier="premium", from_=JUNE, begins=True)
     log.publish("1.1.0", JUNE, promises(tenants={"acme": own(target="99.5")}), now="2026-05-30T00:00:00Z")
+    log = published()
+    log.say("bind", tenant="acme", tier="premium", from_=JUNE)  # who was served before has something to lose
+    with pytest.raises(ValueError, match="tenant acme would get lower target"):
+        log.publish("1.1.0", JUNE, promises(tenants={"acme": own(target="99.5")}), now="2026-05-30T00:00:00Z")
 
 
 def test_a_pinned_customer_is_not_asked() -> None:
@@ -225,11 +229,11 @@ def test_a_binding_replaces_what_was_said_of_the_time_behind_it() -> None:
     assert [(each.tier, each.from_s) for each in contract.bindings] == [
         ("basic", at("2026-01-15T00:00:00Z")), ("gold", at(JUNE)),
     ]  # fmt: skip
-    assert contract.stretches == ((at("2026-01-15T00:00:00Z"), None),)
+    assert contract.stretches == ((None, None),)  # to bind whom the files promised something ends nothing
 
 
 BINDS = [
-    ({"from_": "2026-03-01T00:00:00Z"}, "cannot begin at 2026-03-01T00:00:00Z, which is past"),
+    ({"from_": "2026-04-30T23:59:59Z"}, "cannot begin or change at 2026-04-30T23:59:59Z, which is past"),
     ({"from_": JULY, "to": JULY}, "not after it begins"),
     ({"from_": JULY, "to": JUNE}, "not after it begins"),
     ({"from_": "2026-02-31T00:00:00Z"}, "does not exist"),
@@ -237,23 +241,28 @@ BINDS = [
     ({"from_": JULY, "tier": "gold"}, "no version promises anything to tier gold; there are basic, premium"),
     ({"from_": JULY, "tier": ""}, "tier is empty"),
     ({"from_": JULY, "fee": 3}, "has no 'fee'"),
+    ({"from_": JULY, "begins": 1}, "begins is true or false"),
 ]
 
 
+@pytest.mark.parametrize("tenant", ["acme", "globex"])  # one that has a contract, one that has none yet
 @pytest.mark.parametrize(("changed", "said"), BINDS)
-def test_a_contract_is_not_changed_backwards(changed: dict[str, Any], said: str) -> None:
+def test_a_contract_is_not_recorded_backwards(tenant: str, changed: dict[str, Any], said: str) -> None:
     log = published()
-    log.say("bind", tenant="acme", tier="basic", from_="2025-01-01T00:00:00Z")  # the first may begin in the past
+    log.say("bind", tenant="acme", tier="basic", from_=FIRST)
     with pytest.raises(ValueError, match=said):
-        log.say("bind", now="2026-05-01T00:00:00Z", **{"tenant": "acme", "tier": "premium", **changed})
+        log.say("bind", now="2026-05-01T00:00:00Z", **{"tenant": tenant, "tier": "premium", **changed})
 
 
-def test_a_contract_does_not_begin_in_a_closed_month() -> None:
+def test_only_who_is_new_has_no_contract_before_the_first() -> None:
     log = Log("2026-04-01T00:00:00Z")
+    log.say("bind", tenant="new", tier="basic", from_=JUNE, begins=True)
+    assert log.register.contract("new").stretches == ((at(JUNE), None),)
+    with pytest.raises(ValueError, match="new has a contract, which has begun"):
+        log.say("bind", tenant="new", tier="basic", from_=JULY, begins=True)
     log.record(("close", closing("acme", "2026-03")))
-    with pytest.raises(ValueError, match="2026-03 of acme is closed"):
-        log.say("bind", tenant="acme", tier="basic", from_="2026-03-31T23:59:59Z")
-    log.say("bind", tenant="acme", tier="basic", from_="2026-04-01T00:00:00Z")
+    with pytest.raises(ValueError, match="months of acme are closed"):
+        log.say("bind", tenant="acme", tier="basic", from_=JUNE, begins=True)
 
 
 def test_a_contract_that_ended_does_not_begin_again_in_the_same_month() -> None:
@@ -263,7 +272,7 @@ def test_a_contract_that_ended_does_not_begin_again_in_the_same_month() -> None:
         log.say("bind", tenant="acme", tier="basic", from_="2026-06-20T00:00:00Z")
     log.say("bind", tenant="acme", tier="basic", from_=JULY)
     assert log.register.contract("acme").stretches == (
-        (at(FIRST), at("2026-06-10T00:00:00Z")), (at(JULY), None),
+        (None, at("2026-06-10T00:00:00Z")), (at(JULY), None),
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import FrozenInstanceError, replace
 from datetime import datetime
 from decimal import Decimal
+from fractions import Fraction
 from types import MappingProxyType
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from policies.model import BusinessTime, Calendar
 from policies.sla.adverse import RULES, Promise, adverse, changes
 from policies.sla.evidence_form import PUBLISHED
-from policies.sla.support import Clocks
+from policies.sla.support import Clocks, Objective
 from policies.sla.terms import SlaTerms, terms_of
 from policies.sla.versions import Binding, Pin, Version, governing, refusal, refusal_of_change, tier_at
 
@@ -379,3 +380,31 @@ def test_the_hash_is_of_the_promise_and_not_of_its_spelling_or_its_publication()
 def test_a_version_is_numbered_as_semver_has_it(number: str) -> None:
     with pytest.raises(ValueError, match="no version"):
         version(number)
+
+
+def answering(target: BusinessTime | None, *objectives: Objective) -> Promise:
+    return Promise(
+        terms=SlaTerms(), clocks=Clocks(targets={"S2": target}, calendar=OFFICE), objectives=tuple(objectives)
+    )
+
+
+def of_cases(percent: int, within: BusinessTime) -> Objective:
+    return Objective(severity="S2", within=within, share=Fraction(percent, 100))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "word"),
+    [
+        (answering(hours(4), of_cases(90, hours(6))), answering(hours(4), of_cases(89, hours(6))), "slower response"),
+        (answering(hours(4), of_cases(90, hours(6))), answering(hours(4), of_cases(90, hours(7))), "slower response"),
+        (answering(hours(4), of_cases(90, hours(6))), answering(hours(4), of_cases(91, elapsed(6))), None),
+        # until now every case was promised within the target
+        (answering(hours(4)), answering(hours(4), of_cases(90, hours(4))), "slower response"),
+        (answering(hours(4), of_cases(90, hours(4))), answering(hours(4)), None),
+        (answering(None, of_cases(90, hours(4))), answering(None), "slower response"),
+    ],
+)
+def test_an_objective_of_support_is_compared_with_what_was_promised(
+    before: Promise, after: Promise, word: str | None
+) -> None:
+    assert words(before, after) == [("support_objectives.S2", word)]

@@ -6,14 +6,13 @@ import random
 import sqlite3
 import threading
 from collections.abc import Callable
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, MetaData, select, text, update
 
 from gateway.ledger import acts, tables
-from gateway.ledger.acts import ActRow
 from gateway.ledger.cells import WIDTH, Counters, Row, packed, requests
 from gateway.ledger.database import Database, StoreError, default_url, parsed
 from gateway.ledger.days import DAY_S
@@ -21,6 +20,8 @@ from gateway.ledger.imported import Probes
 from gateway.ledger.spool_file import LifeRow
 from gateway.ledger.store import RETENTION_S, Store
 from gateway.stores.quota_file import StateError
+from policies.sla import chain
+from policies.sla.chain import Act, Link
 from tests.gateway.ledger.recording import NOON_S
 
 DAY = NOON_S // DAY_S * DAY_S
@@ -387,27 +388,35 @@ def test_retention(store: Store) -> None:
 # --- acts -----------------------------------------------------------------------------------------------------------
 
 
-def numbered(kind: str) -> Callable[[ActRow | None], ActRow]:
-    def make(last: ActRow | None) -> ActRow:
-        seq, previous = (last.seq + 1, last.hash) if last is not None else (1, "0" * 64)
-        return ActRow(seq, NOON_S + seq, "alice", kind, '{"b":1, "a":"ü"}', previous, f"{kind}-{seq}")
+Made = Callable[[tuple[Link, ...], int | None], tuple[Link, ...]]
+
+
+def noted(text: str) -> Made:
+    """One more act behind the log."""
+
+    def make(log: tuple[Link, ...], _: int | None) -> tuple[Link, ...]:
+        last = log[-1] if log else None
+        act = Act(kind="note", actor="on-call", at_s=NOON_S + len(log), content={"text": text})
+        return (chain.append(last, act),)
 
     return make
 
 
 def test_acts_follow_one_another_and_stay_byte_for_byte(store: Store) -> None:
-    first, second = (acts.append(store.database, numbered(kind)) for kind in ("announce", "exclude"))
+    (first,), (second,) = (acts.extend(store.database, noted(text)) for text in ("b ü", "a"))
     assert second.previous == first.hash
-    assert list(acts.acts(store.database)) == [first, second]
-    assert list(acts.acts(store.database, after=1)) == [second]
+    assert [each.content for each in acts.acts(store.database)] == ['{"text":"b ü"}', '{"text":"a"}']
+    assert list(acts.acts(store.database, after=1)) == [acts.row_of(second)]
+    assert acts.links(store.database) == (first, second)
 
 
 def test_an_act_that_continues_nothing_is_refused(store: Store) -> None:
-    first = acts.append(store.database, numbered("announce"))
-    for wrong in (first, first._replace(seq=3), first._replace(seq=2, previous="elsewhere", hash="x")):
+    (first,) = acts.extend(store.database, noted("x"))
+    for wrong in (first, replace(first, number=3), replace(first, number=2, previous="elsewhere", hash="x")):
         with pytest.raises(ValueError, match="does not continue"):
-            acts.append(store.database, lambda last, wrong=wrong: wrong)  # type: ignore[misc]
-    assert list(acts.acts(store.database)) == [first]
+            acts.extend(store.database, lambda log, now_s, wrong=wrong: (wrong,))  # type: ignore[misc]
+    assert acts.links(store.database) == (first,)
+    assert acts.extend(store.database, lambda log, now_s: ()) == ()
 
 
 def test_acts_of_several_recorders_make_one_chain(url: str) -> None:
@@ -416,15 +425,15 @@ def test_acts_of_several_recorders_make_one_chain(url: str) -> None:
 
     def record(database: Database) -> None:
         for _ in range(8):
-            acts.append(database, numbered("announce"))
+            acts.extend(database, noted("x"))
 
     threads = [threading.Thread(target=record, args=(database,)) for database in databases]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    chain = list(acts.acts(databases[0]))
-    assert [each.seq for each in chain] == list(range(1, 33))
-    assert all(later.previous == earlier.hash for earlier, later in pairwise(chain))
+    links = acts.links(databases[0])
+    assert [each.number for each in links] == list(range(1, 33))
+    assert chain.verify(links) is None
     for database in databases:
         database.close()

@@ -15,13 +15,16 @@ from typer.testing import CliRunner
 
 from gateway.cli import app
 from gateway.command_line import UsageError
+from gateway.ledger.cells import WIDTH, Row, packed
 from gateway.ledger.database import Database
+from gateway.ledger.store import Store
 from gateway.settings import Settings
 from gateway.sla import log_book, recording
 from gateway.sla.effects import effects, terms_by_promise
 from policies.sla.acts import requests
 from policies.sla.chain import Act, Link, append
 from policies.sla.scope import groups_served_by
+from tests.gateway.ledger.recording import NOON_S
 from tests.gateway.processes import ROOT
 from tests.policies.sla_log import Log, at, promises
 from tests.policies.sla_log import closing as closing_act
@@ -168,6 +171,7 @@ BAD_WINDOWS = [
     (*HOUR, ("--upstream", "crm", "--group", "crm"), 64, "leave out --group"),
     (*HOUR, ("--upstream", "crmm"), 64, "there are code-host, crm, reporting"),
     (*HOUR, ("--group", "crmm"), 64, "did you mean 'crm'"),
+    (*HOUR, ("--tenant", "acne"), 64, "acne is no tenant; did you mean 'acme'"),
 ]  # fmt: skip
 
 
@@ -343,6 +347,19 @@ def test_contracts_and_pins_are_recorded_by_month(operator: Operator) -> None:
     ]  # fmt: skip
     assert "there are basic, premium, standard" in operator.run("bind", "acme", "gold", "--from", month(2), code=1)
     assert "was not published; there are 1.0.0" in operator.run("pin", "acme", "2.0.0", "--until", month(8), code=1)
+
+
+def test_only_who_was_not_served_yet_can_be_new(operator: Operator) -> None:
+    operator.run("bind", "newcomer", "premium", "--from", month(2), "--new")
+    assert operator.links[0].act.content["begins"] is True
+    with closing(Database(operator.url)) as ledger:
+        Store(ledger).receive(
+            [Row(NOON_S, "acme", "crm", "gw/1", "b", 1, packed((1, *(0,) * (WIDTH - 1))))], [], NOON_S
+        )
+    said = operator.run("bind", "acme", "premium", "--from", month(2), "--new", code=64)
+    assert "calls of acme are counted already, and cannot be left out afterwards" in said
+    operator.run("bind", "acme", "premium", "--from", month(2))
+    assert "which is past" in operator.run("bind", "globex", "basic", "--from", month(0), code=1)
 
 
 def test_a_claim_goes_its_way_by_two_people(operator: Operator) -> None:

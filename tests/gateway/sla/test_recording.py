@@ -157,10 +157,29 @@ def test_a_log_that_was_altered_gets_no_further_act(tmp_path: Path, url: str) ->
         record(given, *NOTE, actor="on-call")
     with closing(Database(url)) as altered, altered.writing() as connection:
         connection.execute(text("UPDATE act SET content = '[' WHERE seq = 2"))
-    with pytest.raises(Refused, match="act 2 of the ledger is damaged"):
+    with pytest.raises(Refused, match="act 2: its content is not what was recorded; nothing is added"):
         record(given, *NOTE, actor="on-call")
-    with closing(Database(url)) as altered:
-        assert len([*acts.acts(altered)]) == 3
+    with closing(Database(url)) as altered, pytest.raises(ValueError, match="act 2 of the ledger is damaged"):
+        acts.links(altered)
+
+
+def test_what_is_kept_holds_as_the_chain_does_and_breaks_where_it_does(tmp_path: Path, url: str) -> None:
+    """Two ways to the same hash: over the bytes that are kept, and over the act that they say."""
+    given = settings(tmp_path, url)
+    record(given, "note", {"text": '\u2028 \U0001f600 " \\ \x7f'}, "Ü \"'\\")
+    record_all(given, [NOTE, ("exclude", FLOOD), NOTE], "on-call")
+    with closing(Database(url)) as kept:
+        rows = list(acts.acts(kept))
+    assert acts.broken(rows) is None
+    assert verify(map(acts.link_of, rows)) is None
+    changes: list[dict[str, Any]] = [
+        {"seq": 9}, {"at_s": rows[2].at_s + 1}, {"at_s": 5}, {"actor": "x"}, {"kind": "y"}, {"content": "{}"},
+        {"previous": "0" * 64}, {"hash": "0" * 64},
+    ]  # fmt: skip
+    for change in changes:
+        altered = [*rows[:2], rows[2]._replace(**change), rows[3]]
+        assert acts.broken(altered) == verify(map(acts.link_of, altered)) is not None, change
+    assert acts.broken([rows[0], rows[2]]) == verify(map(acts.link_of, [rows[0], rows[2]]))
 
 
 def test_exact_values_are_kept_as_their_hash_is_over_them(tmp_path: Path, url: str) -> None:

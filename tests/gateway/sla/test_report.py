@@ -22,8 +22,11 @@ from policies.sla.export import write
 from policies.sla.instants import read
 from policies.sla.period import period
 from policies.sla.record import Record, monthly
+from policies.sla.support import SeverityChange
+from policies.sla.terms import Chronic
 from tests.gateway.sla.test_verify import tiergate
 from tests.policies.sla_bases import basis_of, case_named, links
+from tests.policies.test_sla_support_record import PREMIUM, case, quick_and_slow
 
 MONTH = "late_extension_not_excluded"
 HOSTILE = "</title><script>alert(1)</script>\"'&{{ 7*7 }}"
@@ -221,3 +224,45 @@ def test_a_report_that_cannot_be_written_is_3(tmp_path: Path, basis: Basis) -> N
     done = tiergate("report", export, "--format", "html", "--out", tmp_path / "no" / "x.html")
     assert done.returncode == 3
     assert "x.html" in done.stderr
+
+
+# --- support and the other commitments ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def supported() -> Record:
+    made = basis_of(case_named("just_under_99_0"))
+    terms = replace(made.head.terms, chronic=Chronic(misses=3, months=12))
+    head = replace(made.head, terms=terms, support=PREMIUM, missed_before=("2025-12", "2026-02"))
+    lowered = SeverityChange(at_s=read("2026-04-08T09:00:00Z"), to="S3")
+    late = case(HOSTILE, "S1", "2026-04-08T08:00:00Z", "2026-04-08T10:00:00Z", changes=(lowered,))
+    return monthly(replace(made, head=head, tickets=(*quick_and_slow(2), late)))
+
+
+def test_the_page_shows_support_and_escapes_what_cases_are_called(supported: Record) -> None:
+    text = page(supported).text
+    for said in (
+        "Promised: 90 % of S2 cases answered within 6 h. Reached: 80.0000 %", "(missed, 8 of 10)", HOSTILE,
+        "its severity was lowered after it was due", "Channels: email, chat.", "in the zone Europe/Berlin",
+        "Share of S2 cases answered within 6 h 90 % 80.0000 %", "99 % under 500 ms", "3 missed months of 12",
+        "the target was also missed in 2025-12, 2026-02",
+    ):  # fmt: skip
+        assert said in text, said
+
+
+def test_the_table_has_a_row_for_each_value_of_support(supported: Record) -> None:
+    rows = list(csv.reader(io.StringIO(formats.as_csv(supported).decode())))
+    assert ["support", "", "objectives.2.share_percent", "80.0000"] in rows
+    assert ["support", "", "cases.1.ticket", "T-0"] in rows
+
+
+def test_a_quarter_adds_up_the_cases_of_its_months(tmp_path: Path, basis: Basis) -> None:
+    tickets = quick_and_slow(2)
+    first = replace(basis, head=replace(basis.head, support=PREMIUM))
+    paths = quarter(tmp_path, first)
+    paths[0].write_text("".join(write(replace(first, tickets=tickets))))
+    record = verify.report_record(paths)
+    assert [(each["severity"], each["cases"]) for each in record["support"]["severities"]] == [
+        ("S1", 0), ("S2", 10), ("S3", 0), ("S4", 0),
+    ]  # fmt: skip
+    assert "First responses by severity" in page(record).text
