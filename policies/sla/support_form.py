@@ -32,6 +32,7 @@ from policies.sla.support import (
 Value = dict[str, Any]
 T = TypeVar("T")
 
+LONGEST_NAME: Final = 8_192
 ACTORS: Final = ("customer", "staff", "system")
 EVENTS: Final = ("ack", "reply")
 DAY_MIN: Final = 1_440
@@ -178,7 +179,7 @@ def _day(value: object) -> str:
 
 def ticket_of(value: Mapping[str, Any]) -> Ticket:
     found = keys(value, "a support case", "kind", "ticket", "severity", "received", "changes", "events")
-    name = text(found["ticket"], "ticket", most=256)
+    name = text(found["ticket"], "ticket", most=LONGEST_NAME)
     if not name:
         raise ValueError("a support case has no name")
     return Ticket(

@@ -113,7 +113,10 @@ WORDS = {"box", "front", "lever", "linear", "meta", "monday", "notion", "resend"
 """Providers that are also English words: for them only a literal of that name or a host counts."""
 
 
-CI_FORMAT = {path: {"github"} for path in ("gateway/check.py", "gateway/cli.py", "policies/format/findings.py")}
+CI_FORMAT = {
+    path: {"github"}
+    for path in ("gateway/check.py", "gateway/cli.py", "gateway/command_line.py", "policies/format/findings.py")
+}
 """``--output github`` is a form of findings for a CI system (DESIGN section 12), not an upstream."""
 
 

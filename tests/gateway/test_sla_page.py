@@ -1,7 +1,7 @@
 """Every example on docs/sla.md, computed again by the functions that make the real figures.
 
-A line ``> - words: **result**`` is an example. Its words are matched by exactly one pattern of ``sla_page``, which works
-the result out of the numbers in them: to change a number on the page is to change what it must say.
+A line ``> - words: **result**`` is an example. Its words are matched by exactly one pattern of ``sla_page``, which
+works the result out of the numbers in them: to change a number on the page is to change what it must say.
 """
 
 from __future__ import annotations

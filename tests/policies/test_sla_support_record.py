@@ -257,7 +257,7 @@ def _set(name: str, value: object) -> Callable[[dict[str, Any]], object]:
         (_set("received", "2026-03-31T23:59:59Z"), "was not received in 2026-04"),
         (_set("received", "2026-04-31T00:00:00Z"), "does not exist"),
         (_set("ticket", ""), "has no name"),
-        (_set("ticket", "x" * 257), "at most 256"),
+        (_set("ticket", "x" * 8_193), "at most 8192"),
         (_set("events", [{"at": "2026-04-07T08:00:00Z", "actor": "robot", "event": "ack"}]), "actor 'robot'"),
         (_set("events", [{"at": "2026-04-07T08:00:00+02:00", "actor": "staff", "event": "ack"}]), "no instant in UTC"),
         (_set("events", {}), "not a list"),
