@@ -6,10 +6,11 @@ Decides nothing and serves nothing; ``gateway.worker`` runs what is composed her
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,10 @@ from upstreams.pool import Transports
 from upstreams.transport import Transport
 
 if TYPE_CHECKING:
+    from gateway.ledger.minutes import Minutes
     from gateway.ledger.worker import WorkerLedger
+
+log = logging.getLogger("tiergate.worker")
 
 ENGINES: Mapping[str, Callable[..., Transport]] = {"http1": Http1Transport, "httpx": HttpxTransport}
 """The transports that an upstream's ``engine`` may name."""
@@ -46,8 +50,9 @@ class Composed:
     """One worker's parts.
 
     ``flush`` has everything recorded that has ended; ``last_used`` maps ``tenant/key`` to Unix seconds, from a second
-    on; ``counted`` are counters beside those of ``metrics``, by name; ``aclose`` ends stores and pools; ``settle`` has
-    everything recorded durable, and is called last, however the worker ends.
+    on; ``counted`` and ``measured`` are counters and gauges beside those of ``metrics``, by name; ``objections`` say
+    where the policy that is loaded is not what rules; ``aclose`` ends stores and pools; ``settle`` has everything
+    recorded durable, and is called last, however the worker ends.
     """
 
     app: App
@@ -57,6 +62,8 @@ class Composed:
     flush: Callable[[], None]
     last_used: Callable[[int], Mapping[str, int]]
     counted: Callable[[], Mapping[str, int]]
+    measured: Callable[[], Mapping[str, float]]
+    objections: Callable[[], Sequence[str]]
     aclose: Callable[[], Awaitable[None]]
     settle: Callable[[], Awaitable[None]]
 
@@ -109,9 +116,33 @@ async def compose(settings: Settings, worker: int) -> Composed:
             "gateway_outcomes_lost": ledger.lost,
             "gateway_access_log_dropped": access_log.dropped,
         },
+        measured=lambda: {"gateway_ledger_behind_seconds": ledger.behind_s},
+        objections=Differences(source, ledger.minutes, clock).said,
         aclose=lambda: _closed(store, transports, credentials, spans),
         settle=lambda: _settled(records, ledger),
     )
+
+
+class Differences:
+    """Where the owners of upstreams are others in the policy than in the version of the SLA that rules (O9, V2)."""
+
+    def __init__(self, source: PolicySource, minutes: Minutes, clock: Clock) -> None:
+        self._source, self._minutes, self._clock = source, minutes, clock
+        self._seen: tuple[object, ...] = ()
+        self._said: tuple[str, ...] = ()
+
+    def said(self) -> tuple[str, ...]:
+        """Worked out when something has changed, and once a minute; logged when it is news."""
+        snapshot, judging, now_s = self._source.current, self._minutes.judging, self._clock.wall_us() // 1_000_000
+        if self._seen != (snapshot, judging, now_s // 60):
+            self._seen = (snapshot, judging, now_s // 60)
+            owners = {name: upstream.owner.value for name, upstream in snapshot.policy.upstreams.items()}
+            found = judging.differences(owners, now_s)
+            for text in found:
+                if text not in self._said:
+                    log.warning("%s", text)
+            self._said = found
+        return self._said
 
 
 async def _ledger(settings: Settings, worker: int, clock: Clock) -> WorkerLedger:

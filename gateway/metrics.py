@@ -7,8 +7,9 @@ request and costs about a microsecond; nothing here is locked, a worker records 
 
 from __future__ import annotations
 
+import operator
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -68,6 +69,11 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...], str]] = {
         "Unix time at which the policy directory was last found good.",
         (),
         "min",
+    ),
+    "gateway_ledger_behind_seconds": (
+        "Since the end of the oldest minute that the shared ledger does not have yet; 0 while it is reached.",
+        (),
+        "max",
     ),
 }
 
@@ -215,13 +221,14 @@ def merge(snapshots: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+_RULES: Mapping[str, Callable[[float, float], float]] = {"sum": operator.add, "min": min, "max": max}
+
+
 def _combine(gauges: dict[tuple[str, tuple[str, ...]], float], key: tuple[str, tuple[str, ...]], value: float) -> None:
     if key not in gauges:
         gauges[key] = value
-    elif GAUGES[key[0]][2] == "min":
-        gauges[key] = min(gauges[key], value)
     else:
-        gauges[key] += value
+        gauges[key] = _RULES[GAUGES[key[0]][2]](gauges[key], value)
 
 
 def settled(snapshot: Mapping[str, Any]) -> dict[str, Any]:

@@ -155,12 +155,13 @@ class Worker:
         metrics.active_requests = self._gate.in_flight
         snapshot = metrics.snapshot()
         snapshot["counters"] += [[name, [], count] for name, count in self._parts.counted().items()]
+        snapshot["gauges"] += [[name, [], value] for name, value in self._parts.measured().items()]
         return control.Report(
             ready=self._gate.started.is_set() and not self._gate.draining,
             draining=self._gate.draining,
             in_flight=self._gate.in_flight,
             policy=self._parts.source.current.version,
-            complaints=list(self._parts.source.complaints),
+            complaints=[*self._parts.source.complaints, *self._parts.objections()],
             metrics=snapshot,
             last_used=self._uses.news(),
         )

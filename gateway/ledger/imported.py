@@ -23,6 +23,10 @@ MANY = 500
 """Values in one list of a query; SQLite has a limit."""
 
 
+ENDS = (probe_result.c.to_s, support_event.c.at_s)
+"""What ``forget`` goes by."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probes:
     """``points`` are all vantage points that found anything, good or bad; ``failing`` when each could not reach us."""

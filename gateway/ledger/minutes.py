@@ -17,6 +17,7 @@ from policies.exchange import Exchange, Outcome
 from policies.ports import Clock
 from policies.sla.egress import is_connection_failure
 from policies.sla.histogram import BOUNDS_US
+from policies.sla.judging import Judging
 from policies.sla.outcome import classify
 
 MINUTE_US = 60_000_000
@@ -34,6 +35,7 @@ _Open = dict[tuple[str, str | None], list[int]]
 class Minutes:
     """An ``OutcomeLog``. A request belongs to the UTC minute in which its outcome became known (T1).
 
+    ``judging`` classifies what went wrong, by the version in force; another thread may put another in its place.
     ``recorded`` counts the requests taken in, ``refused`` those that came from too far ahead. A minute that has
     left memory is never continued, because a cumulative count that began at zero again must not replace the one that
     was sent. What comes late, after a clock was set back by however much, begins a new generation, and the store adds
@@ -46,7 +48,7 @@ class Minutes:
 
     __slots__ = (
         "_called", "_changed", "_clock", "_from_us", "_generation", "_generations", "_hot", "_left", "_open",
-        "_reaches", "_seq", "_until_us", "recorded", "refused",
+        "_reaches", "_seq", "_until_us", "judging", "recorded", "refused",
     )  # fmt: skip
 
     def __init__(self, clock: Clock) -> None:
@@ -61,6 +63,7 @@ class Minutes:
         self._generation = 0
         self._left = -1  # the latest minute of this generation that has left memory
         self._seq = 0
+        self.judging = Judging()
         self.recorded = 0
         self.refused = 0
 
@@ -72,14 +75,21 @@ class Minutes:
         if counters is None:
             counters = self._warmed(outcome)
         place = PLACES[classify(outcome)]
+        if place:
+            place = self._failed(exchange, outcome)
+        else:
+            self._called.add(outcome.upstream_host)
         counters[place] += 1
         if place < ELIGIBLE:
             counters[LATENCY + bisect_right(BOUNDS_US, outcome.elapsed_us)] += 1
-        if place:
-            self._note_failure(exchange, outcome, place)
-        else:
-            self._called.add(outcome.upstream_host)
         self.recorded += 1
+
+    def _failed(self, exchange: Exchange, outcome: Outcome) -> int:
+        """The place of an outcome that is not good, whoever judges it: by the version in force, as what else."""
+        snapshot = exchange.snapshot
+        place = PLACES[self.judging.classified(outcome, None if snapshot is None else snapshot.policy)]
+        self._note_failure(exchange, outcome, place)
+        return place
 
     def _note_failure(self, exchange: Exchange, outcome: Outcome, place: int) -> None:
         """For O10: a call that failed was a call to its host too, unless nothing was sent to it."""

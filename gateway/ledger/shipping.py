@@ -6,12 +6,14 @@ two, everything is sent (again), and the store makes nothing of what it has alre
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Iterable
 from pathlib import Path
 
 from gateway.ledger.database import Database, StoreError
+from gateway.ledger.in_force import InForce
 from gateway.ledger.spool_file import SpoolError, SpoolFile
 from gateway.ledger.store import Store
 from gateway.stores.quota_file import StateError
@@ -25,6 +27,9 @@ LONGEST_WAIT_S = 60.0
 _AWAY = "the shared ledger cannot be reached: %s. Minutes stay in the spool, nothing is lost"
 BATCH = 2_000
 """Rows of one transaction."""
+MINUTE_S = 60
+LOOK_US = 60_000_000
+"""How often the log of acts is looked at."""
 
 
 class Shipper:
@@ -32,10 +37,13 @@ class Shipper:
 
     ``behind`` is whether the last attempt failed. The file is read and thinned out over a connection of its own.
     ``leftovers`` are the spools of workers that may no longer be there, shipped once: when their owner is there after
-    all, both send the same, and nobody deletes what the other has not sent.
+    all, both send the same, and nobody deletes what the other has not sent. ``in_force`` looks at the log when the
+    store is opened, and every minute.
     """
 
-    def __init__(self, spool: Path, store: Store, clock: Clock, leftovers: Iterable[Path] = ()) -> None:
+    def __init__(
+        self, spool: Path, store: Store, clock: Clock, leftovers: Iterable[Path] = (), in_force: InForce | None = None
+    ) -> None:
         self._file = SpoolFile(spool)
         self._leftovers = list(leftovers)
         self._store = store
@@ -43,13 +51,19 @@ class Shipper:
         self._wake = threading.Event()
         self._ending = False
         self._opened = False
+        self._in_force = in_force
+        self._looked_us: int | None = None
+        self._oldest_s: int | None = None  # the minute at which the last attempt failed
         self._thread: threading.Thread | None = None
         self.behind = False
 
     def start(self) -> None:
         """Look at the store, begin to ship. Raises ``StateError`` for a newer one; one that is away is logged."""
+        if self._in_force is not None:
+            self._in_force.remember()
         try:
             self._open()
+            self._look()
         except StoreError as error:
             self._failed(_AWAY, error)
         except StateError:
@@ -57,6 +71,13 @@ class Shipper:
             raise
         self._thread = threading.Thread(target=self._run, name="ledger-shipping", daemon=True)
         self._thread.start()
+
+    @property
+    def behind_s(self) -> int:
+        """How long ago the oldest minute ended that could not be sent; 0 when everything was, at the last attempt."""
+        if self._oldest_s is None:
+            return 0
+        return max(0, self._clock.wall_us() // 1_000_000 - self._oldest_s - MINUTE_S)
 
     @property
     def refused(self) -> int:
@@ -82,6 +103,7 @@ class Shipper:
             while self._leftovers:
                 self._adopt(self._leftovers[-1])
                 self._leftovers.pop()
+            self._look()
         except StoreError as error:
             return self._failed(_AWAY, error)
         except StateError as error:
@@ -90,7 +112,7 @@ class Shipper:
             return self._failed("the spool cannot be read: %s", error)
         if self.behind:
             log.warning("the shared ledger has everything again")
-        self.behind = False
+        self.behind, self._oldest_s = False, None
         return True
 
     def _adopt(self, path: Path) -> None:
@@ -113,7 +135,14 @@ class Shipper:
         file.forget(cells, lives)
         return len(cells) == BATCH or len(lives) == BATCH
 
+    def _look(self) -> None:
+        now_us = self._clock.steady_us()
+        if self._in_force is not None and (self._looked_us is None or now_us - self._looked_us >= LOOK_US):
+            self._in_force.look(self._store.database)
+            self._looked_us = now_us
+
     def _open(self) -> None:
+        self._looked_us = None
         self._store.open()
         self._opened = True
 
@@ -121,6 +150,9 @@ class Shipper:
         if not self.behind:
             log.error(text, error)
         self.behind, self._opened = True, False
+        with contextlib.suppress(SpoolError, StateError):  # then the one before is as old as is known
+            waiting, _ = self._file.read(1)
+            self._oldest_s = waiting[0].slot_s if waiting else None
         return False
 
     def _run(self) -> None:
@@ -140,7 +172,7 @@ class Shipper:
         self._store.close()
 
 
-def shipper(spool: Path, url: str, clock: Clock) -> Shipper:
+def shipper(spool: Path, url: str, clock: Clock, in_force: InForce | None = None) -> Shipper:
     """From ``spool`` and from those of other workers beside it. Raises ``StateError`` for an address of no ledger."""
     others = (path for path in spool.parent.glob("spool-*.sqlite") if path != spool)
-    return Shipper(spool, Store(Database(url)), clock, sorted(others))
+    return Shipper(spool, Store(Database(url)), clock, sorted(others), in_force)

@@ -7,7 +7,7 @@ Every method blocks and raises ``StoreError``; one thread per instance. Nothing 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from heapq import merge
 from itertools import groupby
@@ -105,15 +105,15 @@ class Store:
             self._ids |= found  # once they are committed
         return self._ids
 
-    def pack(self, before_s: int) -> int:
+    def pack(self, before_s: int, until: Callable[[], bool] = lambda: False) -> int:
         """Pack every UTC day that ends at ``before_s`` or earlier and has rows; how many tenant-days that were.
 
         For days that are finalised. Safe at any time and to repeat: rows that come later are read beside the packed
-        ones, and the next call packs them in.
+        ones, and the next call packs them in. ``until`` is asked between two days whether to leave the rest.
         """
         limit_s, count = before_s // DAY_S * DAY_S, 0
         for tenant in self._tenant_ids(slot_counter):
-            while (day_s := self._first_day(tenant, limit_s)) is not None:
+            while not until() and (day_s := self._first_day(tenant, limit_s)) is not None:
                 self._pack(tenant, day_s)
                 count += 1
         return count
@@ -143,6 +143,16 @@ class Store:
             put = insert_into(connection, packed_day).values(tenant=tenant, day_s=day_s, cells=data)
             connection.execute(
                 put.on_conflict_do_update(index_elements=["tenant", "day_s"], set_={"cells": put.excluded.cells})
+            )
+
+    def has_before(self, before_s: int) -> bool:
+        """Whether ``forget`` would find anything."""
+        limit_s = before_s // DAY_S * DAY_S
+        ends = (slot_counter.c.slot_s, packed_day.c.day_s, alive_interval.c.to_s, *imported.ENDS)
+        with self.database.reading() as connection:
+            return any(
+                connection.execute(select(column).where(column < limit_s).limit(1)).first() is not None
+                for column in ends
             )
 
     def forget(self, before_s: int, now_s: int) -> None:

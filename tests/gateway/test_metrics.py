@@ -92,7 +92,9 @@ def test_merging_adds_counts_and_takes_the_oldest_success() -> None:
     for metrics, success_s in ((one, 200.0), (other, 100.0)):
         metrics.record(finished(decision=decided()), outcome())
         metrics.active_requests, metrics.last_success_s = 3, success_s
-    found = samples(one.snapshot(), other.snapshot())
+    behind = [{"gauges": [["gateway_ledger_behind_seconds", [], age_s]]} for age_s in (9, 30, 0)]
+    found = samples(one.snapshot(), other.snapshot(), *behind)
+    assert value(found, "gateway_ledger_behind_seconds") == 30.0, "the worst of the workers"
     assert value(found, "gateway_ratelimit_decisions_total", decision="allowed", route="crm-read") == 2
     assert value(found, "gateway_overhead_duration_seconds_count", http_route="crm-read") == 2
     assert value(found, "http_server_active_requests") == 6

@@ -111,6 +111,8 @@ async def toy_compose(settings: Settings, index: int) -> Composed:
         flush=lambda: None,
         last_used=lambda since_s: {"acme/k1": 1_700_000_000},
         counted=lambda: {"gateway_outcomes_recorded": 3},
+        measured=lambda: {"gateway_ledger_behind_seconds": 0.0},
+        objections=lambda: (),
         aclose=aclose,
         settle=settle,
     )

@@ -103,6 +103,27 @@ def test_a_store_that_is_away_is_complained_of_once(tmp_path: Path, caplog: pyte
     carrier.close(WAIT_S)
 
 
+def test_how_far_the_store_is_behind_is_told_by_the_oldest_minute_that_it_lacks(tmp_path: Path) -> None:
+    path, folder = tmp_path / "spool-0.sqlite", tmp_path / "away"
+    ledger = recording(path)
+    carrier = shipping(ledger, path, f"sqlite:///{folder / 'ledger.sqlite'}")
+    ledger.run(10)
+    assert ledger.spool.settle(WAIT_S)
+    assert not carrier.ship()
+    assert carrier.behind_s == 0, "its only minute is not over"
+    ledger.run(65)
+    assert carrier.behind_s == 15
+    ledger.clock.advance(100 * SECOND)
+    assert ledger.spool.settle(WAIT_S)
+    assert not carrier.ship()
+    assert carrier.behind_s == 115
+    folder.mkdir()
+    assert carrier.ship()
+    assert carrier.behind_s == 0
+    ledger.end()
+    carrier.close(WAIT_S)
+
+
 def test_a_kill_between_the_store_and_the_spool_only_sends_again(tmp_path: Path, url: str) -> None:
     path = tmp_path / "spool-0.sqlite"
     ledger = recording(path)
@@ -195,7 +216,7 @@ def test_a_large_backlog_goes_in_batches(tmp_path: Path, url: str) -> None:
 
 def test_a_newer_store_is_refused_at_the_start(tmp_path: Path) -> None:
     database = Database(default_url(tmp_path))
-    database.migrate({**MIGRATIONS, 2: lambda connection: None})
+    database.migrate({**MIGRATIONS, max(MIGRATIONS) + 1: lambda connection: None})
     database.close()
     ledger = recording(tmp_path / "spool-0.sqlite")
     with pytest.raises(StateError, match="newer"):

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.ledger.cells import requests
+from gateway.ledger import acts
+from gateway.ledger.cells import PLACES, requests
 from gateway.ledger.database import Database, default_url
 from gateway.ledger.store import Store
 from gateway.ledger.tables import MIGRATIONS
@@ -19,6 +20,7 @@ from tests.gateway.facts import finished, outcome
 from tests.gateway.ledger.recording import NOON_S, SECOND, spooled
 from tests.gateway.processes import Shipped
 from tests.middleware.harness import VirtualClock
+from tests.policies.sla_log import Log, promises
 
 EVER = (0, 4_000_000_000)
 
@@ -82,7 +84,7 @@ async def test_without_a_store_the_end_is_quick_and_the_spool_keeps_everything(
 @pytest.mark.anyio
 async def test_a_newer_ledger_is_refused_at_the_start(tmp_path: Path, url: str) -> None:
     database = Database(url)
-    database.migrate({**MIGRATIONS, 2: lambda connection: None})
+    database.migrate({**MIGRATIONS, max(MIGRATIONS) + 1: lambda connection: None})
     database.close()
     ledger = ledger_of(tmp_path, url)
     with pytest.raises(StateError, match="newer Tiergate"):
@@ -131,9 +133,31 @@ def test_a_store_that_is_away_stops_nobody_and_its_password_is_on_no_command_lin
 def test_a_newer_ledger_ends_the_start_with_code_3(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir(mode=0o700)
     database = Database(default_url(tmp_path / "state"))
-    database.migrate({**MIGRATIONS, 2: lambda connection: None})
+    database.migrate({**MIGRATIONS, max(MIGRATIONS) + 1: lambda connection: None})
     database.close()
     with Shipped(tmp_path, POLICY) as running:
         code, text = running.end()
     assert code == 3
-    assert "newer Tiergate (version 2, this one knows 1)" in text
+    assert f"newer Tiergate (version {max(MIGRATIONS) + 1}, this one knows {max(MIGRATIONS)})" in text
+
+
+def test_the_version_in_force_rules_from_the_first_call_and_what_differs_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0o700)
+    log = Log("2026-01-10T00:00:00Z")
+    log.publish("1.0.0", "2026-02-01T00:00:00Z", promises(owners={"origin": "third_party"}))
+    database = Database(default_url(tmp_path / "state"))
+    database.migrate()
+    acts.extend(database, lambda links, now_s: log.links)
+    database.close()
+    open_policy = {**POLICY, "auth": {"anonymous": {"tier": "wide"}}}
+    with Shipped(tmp_path, open_policy) as running:
+        running.ready()
+        assert running.get("/x")[0] == 502
+        (worker,) = running.status()["workers"]
+        assert "origin is managed in the policy files and third_party in version 1.0.0" in worker["complaints"][0]
+        running.signal(signal.SIGTERM)
+        assert running.end()[0] == 0
+    store = Store(Database(default_url(running.state)))
+    (cell,) = store.platform(*EVER)
+    assert cell[2][PLACES["ignored", "third_party"]] == 1
+    store.close()
