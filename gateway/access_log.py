@@ -19,6 +19,7 @@ import orjson
 
 from policies.announcement import noted
 from policies.fields import tightest
+from policies.sla.outcome import classify
 
 if TYPE_CHECKING:
     from policies.admission.decision import Decision
@@ -81,6 +82,9 @@ def record_of(exchange: Exchange, outcome: Outcome, second: str) -> dict[str, An
         "error": outcome.reason,
         "retry_after_s": exchange.retry_after_s,
         "policy": None if exchange.snapshot is None else exchange.snapshot.version,
+        "known_us": outcome.known_wall_us,
+        "group": outcome.group,
+        "cause": classify(outcome)[1],
     }
     if exchange.decision is not None:
         _add_tightest(line, exchange.decision)

@@ -146,8 +146,12 @@ def opened(settings: Settings, plan: Plan) -> Ledger:
             "--ledger or TIERGATE_LEDGER_URL names another"
         )
     store = Store(database)
-    store.open()
-    return Ledger(store, plan)
+    try:
+        store.open()
+        return Ledger(store, plan)
+    except BaseException:
+        store.close()
+        raise
 
 
 def url_of(settings: Settings) -> str:

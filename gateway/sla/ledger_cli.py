@@ -78,8 +78,8 @@ def export(
     made from; where counters came later, the evidence as it is now, and a line on standard error says so.
     """
     tenant, month = _whose(whose, platform)
+    _check_month(month, quarters=False)
     with _opened(ledger, policies, state_dir) as found:
-        _check_month(month)
         basis = _evidence(found, tenant, month, provisional=provisional, fee=_fee(fee))
         if access_log:
             basis = _with_calls(basis, access_log)

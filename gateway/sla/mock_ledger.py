@@ -72,19 +72,27 @@ def steps(month: Period) -> int:
 def made(database: Database, month: Period, seed: int, tenants: int, show: Show) -> Ledger:
     """Make the month. Raises ``NotEmpty``, ``StoreError`` and ``StateError``; what it raises leaves the rest unmade."""
     store = Store(database)
-    store.open()
-    if store.tenants() or store.began_s() is not None or table.links(database):
+    try:
+        store.open()
+        _check_empty(store)
+        plan = demo_plan()
+        _recorded(database, before(month, seed, tenants, plan))
+        _counted(store, month, seed, tenants, show)
+        _recorded(database, during(month))
+        _imported(store, month)
+        _closed(store, plan, month)
+        return Ledger(store, plan)
+    except BaseException:
+        store.close()
+        raise
+
+
+def _check_empty(store: Store) -> None:
+    if store.tenants() or store.began_s() is not None or table.links(store.database):
         raise NotEmpty(
-            f"the ledger {database.name} has something in it, and made-up evidence is never mixed with real: "
+            f"the ledger {store.database.name} has something in it, and made-up evidence is never mixed with real: "
             "name an empty --state-dir or --ledger"
         )
-    plan = demo_plan()
-    _recorded(database, before(month, seed, tenants, plan))
-    _counted(store, month, seed, tenants, show)
-    _recorded(database, during(month))
-    _imported(store, month)
-    _closed(store, plan, month)
-    return Ledger(store, plan)
 
 
 def demo_plan() -> Plan:

@@ -15,15 +15,17 @@ from gateway.sla.exporting import GRACE_S
 from gateway.sla.ledger import PLATFORM
 from gateway.sla.report import duration, moment
 from policies.sla.budget import downtime_budget
+from policies.sla.canonical import percent
 from policies.sla.claim import Claim, state_at
 from policies.sla.closed import ClosedMonth
 from policies.sla.evaluate import Figure
-from policies.sla.evidence import Basis, dark_time, figure
+from policies.sla.evidence import Basis, counted, dark_time, figure
+from policies.sla.histogram import Histogram
 from policies.sla.instants import written
+from policies.sla.internal import Internal, internal
 from policies.sla.register import Register
 from policies.sla.spans import ALWAYS, intersection, length, spans
 from policies.sla.status import current_run, status
-from policies.sla.uptime import meets
 
 State = Literal["up", "degraded", "down", "dark"]
 OPEN: tuple[str, ...] = ("eligible", "claimed", "approved")
@@ -33,8 +35,8 @@ OPEN: tuple[str, ...] = ("eligible", "claimed", "approved")
 class Standing:
     """``budget_s`` is the whole month's, None without a target. ``since_s``: since when it is not up, None while it is.
 
-    ``internal_target`` and ``internal_met``: the objective that customers never see, None without one. ``pending`` are
-    the ids of exclusions that nobody has approved yet.
+    ``internal`` is the objective that customers never see, None without one, and ``internal_budget_s`` the whole
+    month's of it. ``pending`` are the ids of exclusions that nobody has approved yet.
     """
 
     tenant: str | None
@@ -45,9 +47,8 @@ class Standing:
     since_s: int | None
     target: str | None
     budget_s: Fraction | None
-    internal_target: str | None
+    internal: Internal | None
     internal_budget_s: Fraction | None
-    internal_met: bool | None
     pending: tuple[str, ...]
     claims: tuple[tuple[Claim, str], ...]
     closed: ClosedMonth | None
@@ -63,7 +64,7 @@ def standing(basis: Basis, register: Register, *, shipped_s: int | None, now_s: 
     terms = head.terms
     whole_s = _promised_seconds(basis)
     state, since_s = _state(basis, found, shipped_s, now_s)
-    internal = terms.internal_target
+    timed = counted(basis).latency
     return Standing(
         tenant=head.tenant,
         month=head.period.name,
@@ -73,9 +74,8 @@ def standing(basis: Basis, register: Register, *, shipped_s: int | None, now_s: 
         since_s=since_s,
         target=None if terms.target is None else f"{terms.target:f}",
         budget_s=downtime_budget(whole_s, terms.target),
-        internal_target=None if internal is None else f"{internal:f}",
-        internal_budget_s=downtime_budget(whole_s, internal),
-        internal_met=meets(found.uptime, internal),
+        internal=internal(found, terms, Histogram(counts=timed) if timed else None),
+        internal_budget_s=downtime_budget(whole_s, terms.internal_target),
         pending=tuple(each.exclusion.id for each in found.exclusions if each.reason == "not_approved"),
         claims=_open_claims(register, head.tenant, now_s),
         closed=_last_closed(register, head.tenant),
@@ -137,10 +137,7 @@ def lines(each: Standing) -> Iterator[str]:
     if found.excluded_seconds or found.degraded_seconds:
         excluded, degraded = duration(found.excluded_seconds), duration(found.degraded_seconds)
         yield f"  excluded {excluded}, degraded {degraded}"
-    if each.internal_target is not None:
-        verdict = "no data" if each.internal_met is None else "met" if each.internal_met else "missed"
-        left = used(found.downtime_seconds, each.internal_budget_s)
-        yield f"  internal objective {each.internal_target} %: {verdict}, {left} (never shown to customers)"
+    yield from _internal_lines(each)
     for id_ in each.pending:
         yield f"  exclusion {id_} waits for a second person: tiergate sla approve {id_}"
     for claim, state in each.claims:
@@ -151,6 +148,22 @@ def lines(each: Standing) -> Iterator[str]:
         figure_ = closed.record["figure"]["uptime_percent"]
         said = "no data" if figure_ is None else f"{figure_} %"
         yield f"  last closed month {closed.period}, revision {closed.revision}: {said}"
+
+
+def _internal_lines(each: Standing) -> Iterator[str]:
+    own = each.internal
+    if own is None:
+        return
+    if own.target is not None:
+        left = used(each.figure.downtime_seconds, each.internal_budget_s)
+        yield f"  internal objective {own.target:f} %: {_met(own.met)}, {left} (never shown to customers)"
+    for judged in own.latency:
+        said = f"{percent(judged.commitment.share)} % under {judged.commitment.under_us // 1_000} ms"
+        yield f"  internal objective {said}: {_met(judged.met)} (never shown to customers)"
+
+
+def _met(met: bool | None) -> str:
+    return "no data" if met is None else "met" if met else "missed"
 
 
 def _at(at_s: int) -> str:
@@ -173,10 +186,7 @@ def as_value(each: Standing) -> dict[str, Any]:
         "excluded_seconds": found.excluded_seconds,
         "degraded_seconds": found.degraded_seconds,
         "downtime_budget": _budget_value(found.downtime_seconds, each.budget_s),
-        "internal": None if each.internal_target is None else {
-            "target_percent": each.internal_target, "met": each.internal_met,
-            "downtime_budget": _budget_value(found.downtime_seconds, each.internal_budget_s),
-        },
+        "internal": _internal_value(each),
         "pending_exclusions": list(each.pending),
         "claims": [
             {"period": claim.period, "state": state, "claim_before": written(claim.deadline_s)}
@@ -186,6 +196,24 @@ def as_value(each: Standing) -> dict[str, Any]:
             "period": each.closed.period, "revision": each.closed.revision,
             "uptime_percent": each.closed.record["figure"]["uptime_percent"],
         },
+    }  # fmt: skip
+
+
+def _internal_value(each: Standing) -> dict[str, Any] | None:
+    own = each.internal
+    if own is None:
+        return None
+    return {
+        "target_percent": None if own.target is None else f"{own.target:f}",
+        "met": own.met,
+        "downtime_budget": _budget_value(each.figure.downtime_seconds, each.internal_budget_s),
+        "latency": [
+            {
+                "share_percent": percent(judged.commitment.share), "under_ms": judged.commitment.under_us // 1_000,
+                "met": judged.met,
+            }
+            for judged in own.latency
+        ],
     }  # fmt: skip
 
 

@@ -53,6 +53,9 @@ def test_an_allowed_call_is_one_line_with_its_facts(tmp_path: Path) -> None:
         "error": None,
         "retry_after_s": None,
         "policy": "0123456789abcdef",
+        "known_us": 1_795_318_661_005_042,
+        "group": "crm",
+        "cause": "ok",
         "limit": "minute",
         "remaining": 59,
     }

@@ -19,7 +19,8 @@ from tests.gateway.processes import ROOT, Gateway, until
 COMMANDS = (
     "serve", "check", "explain", "schema", "throttle", "status", "reload", "keys mint", "keys list",
     "sla verify", "sla report", "sla announce", "sla work", "sla exclude", "sla approve", "sla version", "sla bind",
-    "sla pin", "sla claim", "sla acts", "sla import", "mock upstream",
+    "sla pin", "sla claim", "sla acts", "sla import", "sla export",
+    "sla status", "sla close", "mock upstream", "mock ledger",
 )  # fmt: skip
 
 
