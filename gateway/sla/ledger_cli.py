@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from gateway.clock import now_s
 from gateway.command_line import PoliciesOption, Shape, StateOption, UsageError, fail, settings_of
 from gateway.exit_codes import EXIT_ENVIRONMENT, EXIT_FINDING
 from gateway.terminal import clean
@@ -208,7 +209,7 @@ def _record(found: Ledger, tenant: str | None, month: str, *, provisional: bool,
     published = found.register.closed(tenant, month)
     if published and not provisional:
         return dict(published[-1].record)
-    return monthly(found.current(tenant, month, _now_s(), fee=fee))
+    return monthly(found.current(tenant, month, now_s(), fee=fee))
 
 
 # --- steps --------------------------------------------------------------------------------------------------------
@@ -275,22 +276,13 @@ def _opened(ledger: str | None, policies: Path | None, state_dir: Path | None) -
 
 def _plan(settings: Settings) -> Plan:
     """What the policy files promise: it stands where no version of the SLA does, and says each tenant's tier."""
-    import os
-
-    from gateway.policy_files import load
+    from gateway.sla.log_book import NoPolicies, policy_of
     from policies.sla.agreement import plan_of
 
     try:
-        loaded = load(settings.policies, env=os.environ, secrets_dir=settings.secrets_dir)
-    except OSError as error:
-        fail(f"policy directory {settings.policies}: {error.strerror}; --policies names another", EXIT_ENVIRONMENT)
-    if loaded.policy is None:
-        first = next(each for each in loaded.findings if each.severity == "error")
-        fail(
-            f"{first.file}:{first.line}: {first.message}; tiergate check {settings.policies} says more",
-            EXIT_ENVIRONMENT,
-        )
-    return plan_of(loaded.policy)
+        return plan_of(policy_of(settings))
+    except NoPolicies as error:
+        fail(str(error), EXIT_ENVIRONMENT)
 
 
 def _with_terms(found: Ledger) -> list[str | None]:
@@ -316,7 +308,7 @@ def _evidence(found: Ledger, tenant: str | None, month: str, *, provisional: boo
             f"counters of {month} have changed since revision {last.revision} was published; this is the evidence as "
             f"it is now. tiergate sla close {month} publishes what follows from it"
         )
-    return found.current(tenant, month, _now_s(), fee=fee)
+    return found.current(tenant, month, now_s(), fee=fee)
 
 
 def _with_calls(basis: Basis, paths: Sequence[Path]) -> Basis:
@@ -371,11 +363,11 @@ def _standing(found: Ledger, tenant: str | None) -> Any:
     from gateway.sla.standing import standing
     from policies.sla.period import month_at
 
-    now_s = _now_s()
-    utc = month_at(now_s, "UTC").name
+    at_s = now_s()
+    utc = month_at(at_s, "UTC").name
     zone = found.agreement(tenant, utc).terms.zone
-    basis = found.current(tenant, month_at(now_s, zone).name, now_s)
-    return standing(basis, found.register, shipped_s=found.behind(basis.head.period).shipped_s, now_s=now_s)
+    basis = found.current(tenant, month_at(at_s, zone).name, at_s)
+    return standing(basis, found.register, shipped_s=found.behind(basis.head.period).shipped_s, now_s=at_s)
 
 
 def _closings(
@@ -384,10 +376,10 @@ def _closings(
     from gateway.progress import progress
 
     names: list[str | None] = list(tenants) if tenants else [*_with_terms(found), None]
-    now_s = _now_s()
+    at_s = now_s()
     with progress(f"closing {month}", len(names)) as show:
         for done, tenant in enumerate(names, 1):
-            yield _closing(found, tenant, month, now_s, early=early, fee=fee)
+            yield _closing(found, tenant, month, at_s, early=early, fee=fee)
             show(done)
 
 
@@ -422,12 +414,6 @@ def _publish(settings: Settings, due: Sequence[Closing], actor: str) -> None:
             except recording.NotRecorded as error:
                 fail(f"not published: {error}", EXIT_ENVIRONMENT)
             show(at + len(batch))
-
-
-def _now_s() -> int:
-    from gateway.clock import SystemClock
-
-    return SystemClock().wall_us() // 1_000_000
 
 
 def _echo(lines: Iterator[str]) -> None:

@@ -35,7 +35,7 @@ NOON = APRIL.start_s + 10 * DAY + 12 * HOUR
 
 @pytest.fixture(autouse=True)
 def the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_cli, "_now_s", lambda: NOW)
+    monkeypatch.setattr(ledger_cli, "now_s", lambda: NOW)
 
 
 class Operator:
