@@ -71,6 +71,12 @@ def count(value: object, what: str, *, least: int = 0, most: int = LARGEST_INTEG
     return value
 
 
+def one_of(value: object, what: str, words: Sequence[Any]) -> Any:
+    if not isinstance(value, str) or value not in words:
+        raise ValueError(f"{what} {shown(value)} is none of {', '.join(words)}")
+    return value
+
+
 def sha256(value: object, what: str) -> str:
     if not isinstance(value, str) or _SHA256.fullmatch(value) is None:
         raise ValueError(f"{what} is {shown(value)}, not 64 hex digits")
