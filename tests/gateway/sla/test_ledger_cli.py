@@ -255,14 +255,19 @@ def test_the_internal_objective_is_for_operators_alone(busy: Operator) -> None:
 
 def test_what_waits_and_what_is_claimed_is_said(busy: Operator) -> None:
     content = {
-        "id": "storm", "type": "force_majeure", "from": written(NOON), "to": written(NOON + 600), "reason": "storm",
-        "evidence": "report 7",
+        "type": "force_majeure", "from": written(NOON), "to": written(NOON + 600), "reason": "storm", "evidence": "x",
     }  # fmt: skip
-    recorded(ledger(busy.url, (), ()), act("exclude", NOON + HOUR, content))
+    june = {"from": written(NOW - HOUR), "to": written(NOW - 600)}
+    told = [
+        act("exclude", NOW - 500, {"id": "storm-1", **content}),
+        act("exclude", NOW - 400, {"id": "storm-2", **content, **june}),
+    ]
+    recorded(ledger(busy.url, (), ()), *told)
+    assert busy.json("status", "acme")["standings"][0]["pending_exclusions"] == ["storm-1", "storm-2"]
     busy.run("close", MONTH, "--actor", "service-manager")
     busy.run("close", "2026-05", "--actor", "service-manager")
     standing = busy.json("status", "acme")["standings"][0]
-    assert standing["pending_exclusions"] == ["storm"]
+    assert standing["pending_exclusions"] == ["storm-2"]
     assert [(each["period"], each["state"]) for each in standing["claims"]] == [(MONTH, "eligible")]
     assert standing["last_closed"]["period"] == "2026-05"
 
