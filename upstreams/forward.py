@@ -234,8 +234,13 @@ class _Call:
             self._receiving_since_us = None
             self._waited_us += self._clock.steady_us() - since_us
 
-    def _mostly_waited_for_the_caller(self) -> bool:
-        """A body that drips never stalls, and is nevertheless not the upstream's slowness."""
+    def _ran_out_for_the_caller(self, error: TransportError) -> bool:
+        """A body that drips never stalls, and is nevertheless not the upstream's slowness.
+
+        An upstream that takes nothing is slow by itself, however long its caller had been before.
+        """
+        if error.code != "upstream-timeout" or error.proxy_error == "connection_write_timeout":
+            return False
         return self._waited_us * 2 > self._clock.steady_us() - self.began_us
 
     def _stalled_error(self, cause: str) -> GatewayError:
@@ -340,7 +345,7 @@ class _Call:
     def failed(self, error: TransportError) -> GatewayError:
         """What the caller is told of ``error``."""
         exchange = self.exchange
-        if error.code == "upstream-timeout" and not self.started and self._mostly_waited_for_the_caller():
+        if not self.started and self._ran_out_for_the_caller(error):
             return self._stalled_error(error.text)
         exchange.failed_phase = error.phase
         exchange.detail = error.text

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from time import monotonic, sleep
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, select, text, update
 from sqlalchemy.engine import make_url
@@ -140,11 +141,25 @@ def _engine(url: URL) -> Engine:
     return engine
 
 
-def _prepared(connection: Any, _: object) -> None:
+def _prepared(connection: sqlite3.Connection, _: object) -> None:
     """Commits are synced: what the store has confirmed is deleted from the spool."""
     connection.isolation_level = None  # transactions are begun by _begin, not by the driver's guesses
-    connection.execute("PRAGMA journal_mode = WAL")
+    _keep_a_log(connection)
     connection.execute("PRAGMA synchronous = FULL")
+
+
+def _keep_a_log(connection: sqlite3.Connection) -> None:
+    """So that readers and the writer do not hinder each other. SQLite does not wait here for whoever begins too."""
+    until = monotonic() + BUSY_MS / 1_000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > until:
+                raise
+            sleep(0.01)
+        else:
+            return
 
 
 def _begin(connection: Connection) -> None:

@@ -163,7 +163,13 @@ def before(month: Period, seed: int, tenants: int, plan: Plan) -> Iterator[Act]:
     for name in mock_month.names(tenants):
         if name not in plan.tiers:
             yield _act(
-                start - 29 * DAY_S, "account-manager", BIND, tenant=name, tier="basic", **{"from": written(start)}
+                start - 29 * DAY_S,
+                "account-manager",
+                BIND,
+                tenant=name,
+                tier="basic",
+                begins=True,
+                **{"from": written(start)},
             )
 
 

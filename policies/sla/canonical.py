@@ -8,18 +8,19 @@ trailing zeros, a ``Fraction`` as ``1/3``. Floats are refused, because two progr
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
+
+import orjson
 
 LARGEST_INTEGER: Final = 2**53 - 1
 
 
 def canonical(value: object) -> bytes:
     """``value`` as bytes. Raises ``ValueError`` for what has no one form, such as a float or a lone surrogate."""
-    return json.dumps(_plain(value), ensure_ascii=False, separators=(",", ":")).encode()
+    return orjson.dumps(_plain(value))
 
 
 def digest(value: object) -> str:
@@ -51,10 +52,12 @@ def _plain_of_any(value: object) -> object:
     raise ValueError(f"{type(value).__name__} {value!r} has no canonical form")
 
 
-def _ordered(value: Mapping[object, object]) -> dict[str, object]:
-    keys = [_sound(key) for key in value]
-    plain = all(map(str.isascii, keys))
-    return {key: _plain(value[key]) for key in sorted(keys, key=None if plain else lambda key: key.encode("utf-16-be"))}
+def _ordered(value: Mapping[Any, object]) -> dict[str, object]:
+    if set(map(type, value)) <= {str} and all(map(str.isascii, value)):
+        keys = sorted(value)
+    else:
+        keys = sorted(map(_sound, value), key=lambda key: key.encode("utf-16-be"))
+    return {key: _plain(value[key]) for key in keys}
 
 
 def _small(number: int) -> int:
@@ -63,7 +66,9 @@ def _small(number: int) -> int:
     return int(number)
 
 
-def _listed(values: Iterable[object]) -> list[object]:
+def _listed(values: Collection[Any]) -> list[object]:
+    if set(map(type, values)) == {int} and max(values) <= LARGEST_INTEGER and min(values) >= -LARGEST_INTEGER:
+        return list(values)
     return [_plain(each) for each in values]
 
 

@@ -16,7 +16,7 @@ _FORM: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{6}))?Z", re
 
 def written(at_s: int) -> str:
     """``2026-04-01T00:00:00Z``. Raises ``ValueError`` for an instant outside of the years 1 to 9999."""
-    return f"{_moment(at_s):%Y-%m-%dT%H:%M:%SZ}".rjust(20, "0")
+    return f"{_moment(at_s).isoformat()[:19]}Z"
 
 
 def written_us(at_us: int) -> str:

@@ -167,7 +167,7 @@ class Stage:
                 marker = f"caller-{next(_markers)}"
                 await caller.send(message(f"{prefix}/probe", f"x-marker: {marker}", key=KEY))
                 heard = await caller.hear().end()
-                assert (heard.status, bytes(heard.body)) == (200, marker.encode())
+                assert (heard.status, bytes(heard.body)) == (200, marker.encode()), heard.fault
                 assert heard.complete
                 assert heard.left == b""
 

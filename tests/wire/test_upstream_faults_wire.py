@@ -266,11 +266,15 @@ async def test_a_folded_field_is_refused_or_unfolded_and_never_passed_on(stage: 
     await stage.proved(path)
 
 
-async def test_an_upstream_that_does_not_read_an_upload_is_504(stage: Stage) -> None:
+@pytest.mark.parametrize("drips", [0, 4], ids=["a-quick-caller", "a-caller-that-dripped-before"])
+async def test_an_upstream_that_does_not_read_an_upload_is_504(stage: Stage, drips: int) -> None:
     stage.quick.rehearse((Act.GO,), early=True)
     path, size = stage.target("/quick"), 20_000_000
     async with stage.calling() as caller:
-        await caller.send(message(path, f"content-length: {size}", method="POST", key=KEY))
+        await caller.send(message(path, f"content-length: {size + drips}", method="POST", key=KEY))
+        for _ in range(drips):
+            await asyncio.sleep(0.2)
+            await caller.send(b"x")
         sending = asyncio.create_task(caller.send(b"x" * size))
         check_error(await caller.hear("POST").end(), status=504, word=WRITE[stage.engine], code="upstream-timeout")
         caller.leave()

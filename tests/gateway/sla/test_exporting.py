@@ -150,7 +150,7 @@ def test_before_the_service_began_there_is_no_data(url: str) -> None:
 
 def test_a_contract_that_says_when_it_begins_is_judged_from_then_on(url: str) -> None:
     found = ledger(url, (), [life(NOON, END + DAY)])
-    bind = {"tenant": "acme", "tier": "premium", "from": written(START)}
+    bind = {"tenant": "acme", "tier": "premium", "from": written(START), "begins": True}
     evidence = basis(recorded(found, act("bind", START - DAY, bind)))
     assert figure(evidence).downtime_seconds == NOON - START
 
