@@ -16,7 +16,7 @@ from gateway.sla.ledger import PLATFORM
 from gateway.sla.report import duration, moment
 from policies.sla.budget import downtime_budget
 from policies.sla.canonical import percent
-from policies.sla.claim import Claim, state_at
+from policies.sla.claim import Claim, is_open, state_at
 from policies.sla.closed import ClosedMonth
 from policies.sla.evaluate import Figure
 from policies.sla.evidence import Basis, counted, dark_time, figure
@@ -28,7 +28,6 @@ from policies.sla.spans import ALWAYS, intersection, length, spans
 from policies.sla.status import current_run, status
 
 State = Literal["up", "degraded", "down", "dark"]
-OPEN: tuple[str, ...] = ("eligible", "claimed", "approved")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +51,6 @@ class Standing:
     pending: tuple[str, ...]
     claims: tuple[tuple[Claim, str], ...]
     closed: ClosedMonth | None
-
-    @property
-    def has_data(self) -> bool:
-        return self.figure.uptime is not None
 
 
 def standing(basis: Basis, register: Register, *, shipped_s: int | None, now_s: int) -> Standing:
@@ -111,7 +106,7 @@ def _pending(found: Figure, closed: ClosedMonth | None) -> tuple[str, ...]:
 
 def _open_claims(register: Register, tenant: str | None, now_s: int) -> tuple[tuple[Claim, str], ...]:
     states = ((claim, state_at(claim, now_s)) for (whose, _), claim in register.claims.items() if whose == tenant)
-    return tuple((claim, state) for claim, state in states if state in OPEN)
+    return tuple((claim, state) for claim, state in states if is_open(state))
 
 
 def _last_closed(register: Register, tenant: str | None) -> ClosedMonth | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.exit_codes import EXIT_FINDING
+from gateway.terminal import clean
 from policies.sla import own_log
 from policies.sla.canonical import canonical
 from policies.sla.evaluate import Figure
@@ -268,8 +269,3 @@ def _figure_words(figure: Figure) -> str:
     return (
         f"{figure.uptime_percent or 'no data'} %, {figure.downtime_seconds} s, credit {plain(figure.credit_percent)} %"
     )
-
-
-def clean(line: str) -> str:
-    """Without what could steer a terminal: names and notes come from files that nobody vouches for."""
-    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in line)
