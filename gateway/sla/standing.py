@@ -59,7 +59,7 @@ def standing(basis: Basis, register: Register, *, shipped_s: int | None, now_s: 
     terms = head.terms
     whole_s = _promised_seconds(basis)
     state, since_s = _state(basis, found, shipped_s, now_s)
-    timed = counted(basis).latency
+    timed, closed = counted(basis).latency, _last_closed(register, head.tenant)
     return Standing(
         tenant=head.tenant,
         month=head.period.name,
@@ -71,9 +71,9 @@ def standing(basis: Basis, register: Register, *, shipped_s: int | None, now_s: 
         budget_s=downtime_budget(whole_s, terms.target),
         internal=internal(found, terms, Histogram(counts=timed) if timed else None),
         internal_budget_s=downtime_budget(whole_s, terms.internal_target),
-        pending=tuple(each.exclusion.id for each in found.exclusions if each.reason == "not_approved"),
+        pending=_pending(found, closed),
         claims=_open_claims(register, head.tenant, now_s),
-        closed=_last_closed(register, head.tenant),
+        closed=closed,
     )
 
 
@@ -95,6 +95,13 @@ def _state(basis: Basis, found: Figure, shipped_s: int | None, now_s: int) -> tu
         return "up", None
     is_dark = any(start < known_s <= end for start, end in dark_time(basis))
     return "dark" if is_dark else status(found, known_s), run[0]
+
+
+def _pending(found: Figure, closed: ClosedMonth | None) -> tuple[str, ...]:
+    """Of months that are not published yet: in the others an approval would be a revision (D6)."""
+    until_s = ALWAYS[0][0] if closed is None else closed.month.end_s
+    waiting = (each.exclusion for each in found.exclusions if each.reason == "not_approved")
+    return tuple(each.id for each in waiting if each.window[1] > until_s)
 
 
 def _open_claims(register: Register, tenant: str | None, now_s: int) -> tuple[tuple[Claim, str], ...]:

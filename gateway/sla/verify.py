@@ -175,6 +175,7 @@ def _reconciliation_value(found: Reconciliation) -> dict[str, Any]:
         "by": found.mode,
         "entries": found.entries,
         "outside": found.outside,
+        "unlisted": found.unlisted,
         "recorded": _figure_value(found.recorded),
         "if_your_log_stood": _figure_value(found.yours),
         "disagreements": [_disagreement_value(each) for each in found.disagreements],
@@ -227,6 +228,8 @@ _SEALED = ("row", "line", "call", "ticket")
 
 def _reconciliation_lines(found: Reconciliation) -> Iterator[str]:
     by = "request by request" if found.mode == "calls" else "minute by minute"
+    if found.unlisted:
+        by += f", {found.unlisted} of them minute by minute, since the export does not list their calls"
     outside = f", {found.outside} of them outside of the judged time" if found.outside else ""
     yield f"your log: {found.entries} requests{outside}, compared {by}"
     reasons = [each.reason for each in found.disagreements]
