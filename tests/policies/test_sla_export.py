@@ -62,6 +62,7 @@ ODD = ("customer_caused_for_another_tenant", "cancelled_maintenance", "quorum_of
 @pytest.mark.parametrize("name", ODD)
 def test_what_is_written_is_read_back_and_written_the_same(name: str) -> None:
     basis = basis_of(case_named(name))
+    basis = replace(basis, rows=basis.rows[:: 1 + len(basis.rows) // 2_000])  # more of a background says nothing more
     written = list(write(basis))
     export = read(written)
     assert export.altered == ()
