@@ -286,7 +286,7 @@ def test_a_version_is_shown_published_and_listed(operator: Operator) -> None:
 
 def test_what_is_for_the_worse_is_marked_and_needs_its_notice(operator: Operator) -> None:
     operator.run("version", "1.0.0", "--effective-from", month(1))
-    operator.edit("tiers.yaml", "sla: {target: 99.9%}", "sla: {target: 99.8%, claim_days: 60}")
+    operator.edit("tiers.yaml", "sla: {target: 99.9%", "sla: {target: 99.8%, claim_days: 60")
     given = ("version", "2.0.0", "--effective-from", month(1))
     said = operator.run(*given, "--dry-run", code=1)
     assert "tier premium: target 99.9 -> 99.8  ! lower target" in said
