@@ -27,7 +27,7 @@ from gateway.command_line import (
 )
 from gateway.exit_codes import EXIT_BUG, EXIT_ENVIRONMENT, EXIT_FINDING, EXIT_USAGE
 from gateway.sla.cli import sla_app
-from gateway.sla.ledger_cli import LedgerOption
+from gateway.sla.command_line import LedgerOption
 
 CLICK_USAGE = 2
 
