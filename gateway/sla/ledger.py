@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from gateway.ledger import acts
 from gateway.ledger.database import Database, default_url, parsed
@@ -29,8 +29,6 @@ from policies.sla.reading import decimal, shown
 from policies.sla.register import Register, register
 
 T = TypeVar("T")
-
-PLATFORM: Final = "the platform"
 
 
 class NoSuch(Exception):

@@ -22,20 +22,16 @@ from policies.sla.quarter import quarterly
 from policies.sla.record import Record, monthly
 from policies.sla.revision import Difference, diff, favours
 from policies.sla.terms import Chronic
-from tests.policies.sla_bases import availability_cases, basis_of, case_named, links
+from tests.policies.sla_bases import availability_cases, basis_of, case_named, links, record_of
 from tests.policies.vector_shapes import seconds
 
 GOLDEN = Path(__file__).with_name("sla_record_golden.json")
 MONTH = "late_extension_not_excluded"
 
 
-def record_of(name: str) -> Record:
-    return monthly(basis_of(case_named(name)))
-
-
 @pytest.mark.parametrize("case", availability_cases(), ids=lambda case: str(case["name"]))
 def test_the_record_has_the_figure_of_the_vector(case: dict[str, Any]) -> None:
-    record = monthly(basis_of(case))
+    record = record_of(str(case["name"]))
     found = {
         **record["figure"],
         "period_seconds": record["figure"]["force_seconds"],
