@@ -182,7 +182,7 @@ class Store:
                     yield from sorted((slot_s, texts[number], counters) for number, counters in summed.items())
 
     def platform(self, from_s: int, to_s: int) -> Iterator[tuple[int, str, Counters]]:
-        """The same, added up over all tenants, calls without a tenant included (T10, RULINGS 23)."""
+        """The same, added up over all tenants, calls without a tenant included (T10)."""
         numbers = self._tenant_ids(slot_counter, packed_day)
         total: dict[tuple[int, int], Counters] = {}
         texts: dict[int, str] = {}

@@ -1,4 +1,4 @@
-"""The log of recorded acts, each bound to the one before it (RULINGS 26).
+"""The log of recorded acts, each bound to the one before it.
 
 A link's hash covers the previous hash and the act, as canonical JSON; whoever holds the last hash holds the whole log.
 What an act means (announce, approve, exclude, publish, claim) is decided elsewhere; who may perform it and where
