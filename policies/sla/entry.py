@@ -16,6 +16,7 @@ from policies.sla.chain import Act, Link, append
 from policies.sla.instants import read, written
 from policies.sla.period import month_at
 from policies.sla.register import Register, complaint, is_known, register
+from policies.sla.spans import difference, intersection, spans
 
 
 class ClockSetBack(ValueError):
@@ -120,8 +121,23 @@ def _check_scope(request: Request, act: Act) -> None:
 def _announces(before: Register, act: Act) -> None:
     _check_window(act)
     known = next((each for each in before.requests if each.exclusion.id == act.content["id"]), None)
-    if act.content.get("cancelled") and known is None:
-        raise ValueError(f"{act.content['id']} was never announced and cannot be cancelled")
+    if act.content.get("cancelled"):
+        if known is None:
+            raise ValueError(f"{act.content['id']} was never announced and cannot be cancelled")
+    elif known is not None and known.exclusion.announcements:
+        _check_not_chosen(known, act)
+
+
+def _check_not_chosen(known: Request, act: Act) -> None:
+    """Of several windows that were announced in time, the one that suits cannot be chosen afterwards (X5)."""
+    start, end = read(act.content["from"]), read(act.content["to"])
+    *earlier, last = [(each.from_s, each.to_s) for each in known.exclusion.announcements]
+    chosen = difference(intersection(spans([(start, min(end, act.at_s))]), spans(earlier)), spans([last]))
+    if chosen and not known.exclusion.announcements[-1].cancelled:  # what was cancelled needs its own notice again
+        raise ValueError(
+            f"{known.exclusion.id} was moved to {written(last[0])} to {written(last[1])}, and it is "
+            f"{written(act.at_s)}: it cannot be moved back over {written(chosen[0][0])}, which is past"
+        )
 
 
 def _binds(before: Register, act: Act) -> None:

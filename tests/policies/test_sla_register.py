@@ -425,6 +425,21 @@ def test_late_and_overlapping_announcements_are_facts_and_recorded() -> None:
     assert len(log.register.requests) == 3
 
 
+def test_of_several_windows_none_is_chosen_once_it_is_past() -> None:
+    """X5 by its letter excludes the latest window as far as it was ever announced in time; so the latest is told ahead."""
+    moved = {"from_": "2026-04-20T00:00:00Z", "to": "2026-04-20T02:00:00Z"}
+    log = Log("2026-04-01T00:00:00Z")
+    log.say("announce", id="m", **WINDOW)
+    log.say("announce", id="m", **moved)
+    with pytest.raises(ValueError, match="cannot be moved back over 2026-04-10T00:00:00Z, which is past"):
+        log.say("announce", id="m", **WINDOW, now="2026-04-10T01:00:00Z")
+    log.say("announce", id="m", from_=moved["from_"], to="2026-04-20T03:00:00Z", now="2026-04-20T01:30:00Z")
+    log.say("announce", id="m", from_=moved["from_"], to="2026-04-20T01:00:00Z", now="2026-04-20T01:40:00Z")
+    log.say("announce", id="m", **moved, cancelled=True, now="2026-04-21T00:00:00Z")
+    log.say("announce", id="m", **WINDOW)  # announced anew, much too late: a fact
+    assert len(log.register.requests[0].exclusion.announcements) == 6
+
+
 def test_a_second_person_approves_once() -> None:
     log = Log("2026-05-01T00:00:00Z")
     log.say("exclude", id="x", **GIVEN, **WINDOW)
