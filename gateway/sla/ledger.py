@@ -13,9 +13,11 @@ from typing import Any, Final, TypeVar
 
 from gateway.ledger import acts
 from gateway.ledger.database import Database, default_url, parsed
-from gateway.ledger.store import Store
+from gateway.ledger.days import DAY_S
+from gateway.ledger.housekeeping import forgotten_before_s
+from gateway.ledger.store import RETENTION_S, Store
 from gateway.settings import Settings
-from gateway.sla.exporting import Background, Publication, background, basis
+from gateway.sla.exporting import Background, Publication, background, basis, seen
 from policies.format.units import closest
 from policies.model import ANONYMOUS
 from policies.sla.agreement import Agreement, Plan, agreement
@@ -107,10 +109,11 @@ class Ledger:
     ) -> Basis:
         """The evidence as it is now: of a closed month what its next revision would be made from.
 
-        Raises as ``agreement`` does, and ``NoSuch`` for a month that has not begun.
+        Raises as ``agreement`` does, and ``NoSuch`` for a month that has not begun, or that may be forgotten in part.
         """
         agreed = self.agreement(tenant, month)
         check_begun(agreed.period, now_s)
+        check_kept(agreed.period, self.register, now_s)
         before = self.register.closed(tenant, month)
         said = Publication(
             known_until_s=self.behind(agreed.period).known_until_s(now_s),
@@ -192,6 +195,15 @@ def check_begun(of: Period, now_s: int) -> None:
     """Raises ``NoSuch``."""
     if of.start_s >= now_s:
         raise NoSuch(f"{of.name} has not begun in {of.zone}: there is nothing to be judged yet")
+
+
+def check_kept(of: Period, register: Register, now_s: int) -> None:
+    """A figure of what is left would be another figure (D7). Raises ``NoSuch``."""
+    if seen(of)[0] < now_s - RETENTION_S and seen(of)[0] < forgotten_before_s(register, now_s):
+        raise NoSuch(
+            f"the minutes of {of.name} are older than {RETENTION_S // DAY_S} days, after which they are forgotten: no "
+            "figure is made of what is left. What was published of it, if it was closed, stands as it is"
+        )
 
 
 def missed_before(register: Register, agreed: Agreement) -> tuple[str, ...]:
