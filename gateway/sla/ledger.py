@@ -20,13 +20,14 @@ from gateway.settings import Settings
 from gateway.sla.exporting import Background, Publication, background, basis, seen
 from policies.format.units import closest
 from policies.model import ANONYMOUS
+from policies.sla import closed
 from policies.sla.agreement import Agreement, Plan, agreement
 from policies.sla.chain import Link, verify
 from policies.sla.closed import ClosedMonth
 from policies.sla.credit import minor_digits
 from policies.sla.evidence import Basis, Call, Fee
 from policies.sla.instants import read as instant
-from policies.sla.period import Period, months_before
+from policies.sla.period import Period
 from policies.sla.reading import decimal, shown
 from policies.sla.register import Register, register
 
@@ -208,13 +209,7 @@ def check_kept(of: Period, register: Register, now_s: int) -> None:
 
 def missed_before(register: Register, agreed: Agreement) -> tuple[str, ...]:
     """The earlier months whose target was missed, as published, as far as the terms look back (C5)."""
-    chronic = agreed.terms.chronic
-    if chronic is None:
-        return ()
-    earliest = months_before(agreed.period.name, chronic.months - 1)
-    last = {name: each[-1] for (whose, name), each in register.closures.items() if whose == agreed.tenant and each}
-    missed = (name for name, each in last.items() if each.record["figure"]["verdict"] == "missed")
-    return tuple(sorted(name for name in missed if earliest <= name < agreed.period.name))
+    return closed.missed_before(register.closures, agreed.tenant, agreed.period.name, agreed.terms.chronic)
 
 
 def publication_of(record: Mapping[str, Any]) -> Publication:

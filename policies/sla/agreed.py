@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from policies.sla.closed import missed_before
 from policies.sla.evidence import Basis, Head
 from policies.sla.evidence_form import terms_value
 from policies.sla.promises import NOTHING_OWN, Own, terms_for
@@ -29,6 +30,17 @@ class Mismatch:
 def mismatches(basis: Basis) -> tuple[Mismatch, ...]:
     """Everything in which the head and the log differ. Raises ``ValueError`` for a log that makes no sense."""
     read = register(basis.acts)
+    return (*_of_months(read, basis.head), *_of_version(read, basis))
+
+
+def _of_months(read: Register, head: Head) -> Iterator[Mismatch]:
+    """Which earlier months were missed is what was published of them (C5)."""
+    found = missed_before(read.closures, head.tenant, head.period.name, head.terms.chronic)
+    if head.terms.chronic is not None and found != head.missed_before:
+        yield Mismatch(name="missed_before", claimed=list(head.missed_before), found=list(found))
+
+
+def _of_version(read: Register, basis: Basis) -> tuple[Mismatch, ...]:
     if not read.editions:
         return ()
     edition = _governing(read, basis.head)
