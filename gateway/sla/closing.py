@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from gateway.sla import figures
 from gateway.sla.exporting import final_at_s
 from gateway.sla.ledger import PLATFORM
 from policies.sla.closed import ClosedMonth
@@ -100,9 +101,7 @@ def refusal(found: Closing, actor: str, *, approved: bool) -> str | None:
 def lines(found: Closing, refused: str | None, *, shown: int = 20) -> Iterator[str]:
     """What became of it, in words."""
     whose = PLATFORM if found.tenant is None else found.tenant
-    figure = found.record["figure"]
-    uptime = "no data" if figure["uptime_percent"] is None else f"{figure['uptime_percent']} %"
-    what = f"{uptime}, {figure['downtime_seconds']} s of downtime, {figure['verdict']}"
+    what = figures.said(found.record["figure"])
     credit = found.record["credit"]["percent"]
     worth = f", credit {credit} %" if credit != "0" else ""
     if found.step == "unchanged":

@@ -49,9 +49,9 @@ def policy_of(settings: Settings) -> PolicySet:
     try:
         found = load(settings.policies, env=os.environ, secrets_dir=settings.secrets_dir)
     except OSError as error:
-        raise NoPolicies(f"policy directory {settings.policies}: {error.strerror}; name it with --policies") from error
+        raise NoPolicies(f"policy directory {settings.policies}: {error.strerror}; --policies or TIERGATE_POLICIES names it") from error
     if found.policy is None:
-        raise NoPolicies(f"policy directory {settings.policies} has errors; `tiergate check` lists them")
+        raise NoPolicies(f"policy directory {settings.policies} has errors; `tiergate check {settings.policies}` lists them")
     return found.policy
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.exit_codes import EXIT_FINDING
+from gateway.sla import figures
 from policies.sla import own_log
 from policies.sla.canonical import canonical
 from policies.sla.evaluate import Figure
@@ -207,9 +208,7 @@ def _conclusion(answer: Answer) -> Iterator[str]:
     record, head = answer.verified.record, answer.export.basis.head
     whose = "the platform" if head.tenant is None else head.tenant
     if record is not None:
-        figure = record["figure"]
-        uptime = "no data" if figure["uptime_percent"] is None else f"{figure['uptime_percent']} %"
-        yield f"{whose}, {head.period.name}: {uptime}, {figure['downtime_seconds']} s of downtime, {figure['verdict']}"
+        yield f"{whose}, {head.period.name}: {figures.said(record['figure'])}"
         yield f"evidence sha256:{record['input_sha256']}"
     against = "and gives the record" if answer.compared else "(no record was given to compare it with)"
     yield f"confirmed: the export holds together {against}" if answer.verified.is_confirmed else "NOT confirmed:"

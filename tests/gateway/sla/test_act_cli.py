@@ -336,7 +336,7 @@ def test_a_version_that_cannot_be_is_refused_with_words(
 
 def test_policy_files_with_mistakes_publish_nothing(operator: Operator) -> None:
     operator.edit("sla.yaml", "{min: 99.0%, credit: 10%}", "{min: 99.95%, credit: 10%}")  # bands with a gap
-    assert "has errors; `tiergate check` lists them" in operator.run(
+    assert f"has errors; `tiergate check {operator.policies}` lists them" in operator.run(
         "version", "1.0.0", "--effective-from", month(1), code=3
     )
 

@@ -367,9 +367,27 @@ def test_tenants_without_terms_are_named_and_do_not_stop_the_others(busy: Operat
     assert "acme: up" in said
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("acme",), "no month is named: say acme 2026-10"),
+        (("acme", "October"), "'October' is no month: say acme 2026-10"),
+    ],
+)
+def test_a_tenant_without_a_month_is_told_how_to_name_one(
+    operator: Operator, words: tuple[str, ...], said: str
+) -> None:
+    assert said in operator.run("report", *words, code=64)
+
+
+def test_an_export_that_is_not_there_is_a_file_that_is_not_there(operator: Operator) -> None:
+    assert "acme.jsonl: No such file" in operator.run("report", "acme.jsonl", code=3)
+
+
 def test_an_empty_ledger_has_no_data(operator: Operator) -> None:
     store(operator.url, (), ())
     assert "no data" in operator.run("status", "acme")
+    assert "acme, 2026-04: revision 1 published (no data)" in operator.run("close", MONTH)
     assert json.loads(operator.run("report", "acme", MONTH))["figure"]["verdict"] == "no_data"
 
 
