@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from gateway.exit_codes import EXIT_ENVIRONMENT
+from gateway.terminal import clean
 
 
 class Output(StrEnum):
@@ -52,5 +53,5 @@ def asked(what: str, state_dir: Path | None) -> dict[str, Any]:
 
 
 def fail(text: str, code: int) -> NoReturn:
-    typer.echo(f"tiergate: {text}", err=True)
+    typer.echo(f"tiergate: {clean(text)}", err=True)
     raise typer.Exit(code)

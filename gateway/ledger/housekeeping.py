@@ -18,7 +18,7 @@ from gateway.ledger.days import DAY_S
 from gateway.ledger.store import RETENTION_S, Store
 from gateway.stores.quota_file import StateError
 from policies.ports import Clock
-from policies.sla.claim import state_at
+from policies.sla.claim import is_open, state_at
 from policies.sla.evaluate import MARGIN_S
 from policies.sla.instants import written
 from policies.sla.register import Register, register
@@ -28,8 +28,6 @@ log = logging.getLogger("tiergate.ledger")
 EVERY_S: Final = 3_600.0
 PACK_AFTER_S: Final = 40 * DAY_S
 """The longest month, the five days until it is final (P6), and a few more."""
-OPEN: Final = frozenset({"eligible", "claimed", "approved"})
-"""States of a claim that somebody may still have to look into."""
 
 
 class Housekeeper:
@@ -97,6 +95,6 @@ def kept_from_s(found: Register, now_s: int) -> int | None:
     starts = (
         found.closed(tenant, period)[-1].month.start_s - MARGIN_S
         for (tenant, period), claim in found.claims.items()
-        if state_at(claim, now_s) in OPEN
+        if is_open(state_at(claim, now_s))
     )
     return min(starts, default=None)

@@ -76,7 +76,7 @@ class Minutes:
             counters = self._warmed(outcome)
         place = PLACES[classify(outcome)]
         if place:
-            place = self._failed(exchange, outcome)
+            place = self._failed(exchange, outcome, place)
         else:
             self._called.add(outcome.upstream_host)
         counters[place] += 1
@@ -84,22 +84,23 @@ class Minutes:
             counters[LATENCY + bisect_right(BOUNDS_US, outcome.elapsed_us)] += 1
         self.recorded += 1
 
-    def _failed(self, exchange: Exchange, outcome: Outcome) -> int:
-        """The place of an outcome that is not good, whoever judges it: by the version in force, as what else."""
-        snapshot = exchange.snapshot
-        place = PLACES[self.judging.classified(outcome, None if snapshot is None else snapshot.policy)]
-        self._note_failure(exchange, outcome, place)
-        return place
+    def _failed(self, exchange: Exchange, outcome: Outcome, place: int) -> int:
+        """The place of an outcome that is not good: as the version in force judges it.
 
-    def _note_failure(self, exchange: Exchange, outcome: Outcome, place: int) -> None:
-        """For O10: a call that failed was a call to its host too, unless nothing was sent to it."""
-        if outcome.upstream_host is None or exchange.upstream_started_us is None:
-            return
+        For O10 a call that failed was a call to its host too, unless nothing was sent to it.
+        """
+        snapshot, host = exchange.snapshot, outcome.upstream_host
+        revised = self.judging.revised(outcome, None if snapshot is None else snapshot.policy)
+        if revised is not None:
+            place = PLACES[revised]
+        if host is None or exchange.upstream_started_us is None:
+            return place
         if is_connection_failure(outcome):
             bucket = bisect_right(BOUNDS_US, outcome.elapsed_us)
             self._reaches[self._from_us // MINUTE_US].fail(outcome, place, bucket)
         else:
-            self._called.add(outcome.upstream_host)
+            self._called.add(host)
+        return place
 
     def _turned(self, known_us: int) -> bool:
         """Whether the minute of ``known_us`` is now the hot one; False when it lies too far ahead."""

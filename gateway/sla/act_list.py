@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gateway.terminal import clean
 from policies.sla.canonical import canonical
 from policies.sla.chain import ORIGIN, Link, verify
 from policies.sla.instants import written
@@ -53,7 +54,7 @@ def as_text(found: Examined) -> str:
 
 def _line(link: Link) -> str:
     act = link.act
-    return f"{link.number:>5}  {written(act.at_s)}  {act.kind:<8}  {_printable(act.actor)}  {_short(act.content)}"
+    return f"{link.number:>5}  {written(act.at_s)}  {act.kind:<8}  {clean(act.actor)}  {_short(act.content)}"
 
 
 def _short(content: Mapping[str, Any]) -> str:
@@ -65,12 +66,7 @@ def _short(content: Mapping[str, Any]) -> str:
 
 
 def _word(value: object) -> str:
-    return _printable(value) if isinstance(value, str) else canonical(value).decode()
-
-
-def _printable(text: str) -> str:
-    """A terminal is not steered by what somebody put into a note."""
-    return "".join(each if each.isprintable() else "?" for each in text)
+    return clean(value) if isinstance(value, str) else canonical(value).decode()
 
 
 def as_json(found: Examined) -> str:

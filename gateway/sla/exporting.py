@@ -8,8 +8,8 @@ failed together. What the evidence comes to is ``policies.sla``'s.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
 
 from gateway.ledger.cells import CLASSES, LATENCY, Counters
 from gateway.ledger.imported import Probes
@@ -25,6 +25,8 @@ from policies.sla.register import withheld
 from policies.sla.spans import Span, spans
 from policies.sla.support import SupportTerms, Ticket
 from policies.sla.terms import SlaTerms
+
+Interval = TypeVar("Interval", Alive, Failing)
 
 GRACE_S: Final = 120
 """A slot is judged this long after its end at the earliest: by then its counters have been shipped (P6)."""
@@ -115,7 +117,7 @@ def basis(
         head=head,
         rows=tuple(row for row in rows if first <= row.slot_s < last),
         alive=tuple(_within(behind.alive, head.seen)),
-        failing=tuple(_within_failing(behind.failing, head.seen)),
+        failing=tuple(_within(behind.failing, head.seen)),
         acts=acts,
         calls=tuple(each for each in calls if first <= each.known_us // 1_000_000 < last),
         tickets=_tickets(store, head),
@@ -229,13 +231,6 @@ def _failures(probed: Probes) -> Iterator[Failing]:
             yield Failing(vantage=point, from_s=start, to_s=end)
 
 
-def _within_failing(failing: Iterable[Failing], within: Span) -> Iterator[Failing]:
-    for each in failing:
-        start, end = max(each.from_s, within[0]), min(each.to_s, within[1])
-        if start < end:
-            yield Failing(vantage=each.vantage, from_s=start, to_s=end)
-
-
 def _tickets(store: Store, head: Head) -> tuple[Ticket, ...]:
     """The cases that were received in the judged month, with what is known of them so far (SC5)."""
     if head.tenant is None:
@@ -245,9 +240,9 @@ def _tickets(store: Store, head: Head) -> tuple[Ticket, ...]:
     return tickets(each for each in events if each.at_s < head.known_until_s)
 
 
-def _within(alive: Iterable[Alive], within: Span) -> Iterator[Alive]:
+def _within(intervals: Iterable[Interval], within: Span) -> Iterator[Interval]:
     """Clipped, so that the evidence of a moment stays what it was while the replicas live on."""
-    for each in alive:
+    for each in intervals:
         start, end = max(each.from_s, within[0]), min(each.to_s, within[1])
         if start < end:
-            yield Alive(replica=each.replica, boot=each.boot, from_s=start, to_s=end)
+            yield replace(each, from_s=start, to_s=end)

@@ -17,6 +17,7 @@ import typer
 
 from gateway.command_line import PoliciesOption, Shape, StateOption, UsageError, fail, settings_of
 from gateway.exit_codes import EXIT_ENVIRONMENT, EXIT_FINDING
+from gateway.terminal import clean
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -430,13 +431,9 @@ def _now_s() -> int:
 
 
 def _echo(lines: Iterator[str]) -> None:
-    from gateway.sla.verify import clean
-
     for line in lines:
         typer.echo(clean(line))
 
 
 def _warn(text: str) -> None:
-    from gateway.sla.verify import clean
-
     typer.echo(f"tiergate: {clean(text)}", err=True)

@@ -54,13 +54,17 @@ _Who = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """One tenant's use of one route group: ``peak`` requests a minute in the busiest hour."""
+    """One tenant's use of one route group: ``peak`` requests a minute in the busiest hour.
+
+    ``office``: on working days from 7 to 19 alone, so that it inherits what the platform does at night (T10).
+    """
 
     tenant: str
     group: str
     peak: float
     latency: tuple[int, ...]
     third_party: bool = False
+    office: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,10 +144,10 @@ def callers(tenants: int) -> tuple[Caller, ...]:
     """The three of the demo's policy and whoever has no tenant; beyond three, more that call a few times an hour."""
     known = (
         Caller(tenant="acme", group="crm", peak=140, latency=_QUICK),
-        Caller(tenant="acme", group="code", peak=4, latency=_STEADY, third_party=True),
-        Caller(tenant="globex", group="crm", peak=5, latency=_QUICK),
+        Caller(tenant="acme", group="code", peak=4, latency=_STEADY, third_party=True, office=True),
+        Caller(tenant="globex", group="crm", peak=5, latency=_QUICK, office=True),
         Caller(tenant="initech", group="crm", peak=34, latency=_QUICK),
-        Caller(tenant="initech", group="reports", peak=2, latency=_STEADY),
+        Caller(tenant="initech", group="reports", peak=2, latency=_STEADY, office=True),
         Caller(tenant="", group="", peak=0.4, latency=_QUICK),
     )
     others = names(tenants)[len(DEMO) :]
@@ -252,9 +256,12 @@ class _Month:
             return  # the replicas live, and nobody reaches them (T9)
         if _is_change(self._lives, slot_s):
             self._serving = _serving(self._lives, slot_s)
+        at_work = 7 * HOUR_S <= slot_s % DAY_S < 19 * HOUR_S and not _is_weekend(slot_s)
         busy = _rhythm(slot_s) * min(1.0, sum(self._serving.values()))
         troubles = [each for each in self._troubles if _is_hit(each, slot_s)]
         for at, (caller, everyday) in enumerate(self._callers):
+            if caller.office and not at_work:
+                continue
             asked = self._drawn(caller.peak * busy)
             hit = next((each for each in troubles if each.group in (None, caller.group) and caller.tenant), None)
             causes = everyday if hit is None else ((_PLACES[hit.cause], hit.share), *everyday)
@@ -330,7 +337,11 @@ def _rhythm(slot_s: int) -> float:
     hour, rest = divmod(slot_s % DAY_S, HOUR_S)
     now, then = _BY_HOUR[hour], _BY_HOUR[(hour + 1) % 24]
     busy = (now + (then - now) * rest / HOUR_S) / 100
-    return busy * (_WEEKEND if (slot_s // DAY_S + 3) % 7 >= 5 else 1.0)
+    return busy * (_WEEKEND if _is_weekend(slot_s) else 1.0)
+
+
+def _is_weekend(slot_s: int) -> bool:
+    return (slot_s // DAY_S + 3) % 7 >= 5
 
 
 def _serving(lives: Sequence[LifeRow], slot_s: int) -> dict[_Who, float]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from gateway.sla.effects import effects, excludes, terms_by_promise
 from gateway.sla.log_book import Book
+from gateway.terminal import clean
 from policies.sla.acts import KINDS, Request
 from policies.sla.canonical import canonical
 from policies.sla.chain import Link
@@ -51,7 +52,7 @@ def _terms(book: Book, request: Request) -> Mapping[str, SlaTerms]:
 
 
 def as_text(found: Sequence[Outcome]) -> str:
-    return "".join(f"{line}\n" for each in found for line in _lines(each))
+    return "".join(f"{clean(line)}\n" for each in found for line in _lines(each))
 
 
 def _lines(outcome: Outcome) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from gateway.clock import SystemClock
 from gateway.sla.acting import Asked, NotUsable, beginning
 from gateway.sla.log_book import Book
+from gateway.terminal import clean
 from policies.model import PolicySet
 from policies.sla.chain import Act
 from policies.sla.entry import entered
@@ -113,12 +114,12 @@ def shown(found: Examined, *, as_json: bool) -> str:
 
 def changed(found: Examined) -> str:
     """The changes alone, those for the worse marked."""
-    return "".join(f"{line}\n" for line in _lines(found))
+    return "".join(f"{clean(line)}\n" for line in _lines(found))
 
 
 def _verdict(found: Examined) -> str:
     if found.refusal is not None:
-        return f"refused: {found.refusal}\n"
+        return f"refused: {clean(found.refusal)}\n"
     earliest_s = found.draft.effective_from_s if found.earliest_s is None else found.earliest_s
     return f"it may be published; the earliest month would be {written(earliest_s)}\n"
 
@@ -164,7 +165,9 @@ def listed(register: Register, *, as_json: bool) -> str:
         return json.dumps({"schema": 1, "versions": values}) + "\n"
     lines = [
         f"{each['id']} {each['version']}  in force from {each['effective_from']}  published {each['published_at']} by "
-        f"{each['author']}  {each['sha256']}\n"
+        f"{each['author']}  {each['sha256']}"
         for each in values
     ]
-    return "".join(lines) or "no version is published; the policy files are the promise\n"
+    return (
+        "".join(f"{clean(line)}\n" for line in lines) or "no version is published; the policy files are the promise\n"
+    )

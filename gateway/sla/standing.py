@@ -16,7 +16,7 @@ from gateway.sla.ledger import PLATFORM
 from gateway.sla.report import duration, moment
 from policies.sla.budget import downtime_budget
 from policies.sla.canonical import percent
-from policies.sla.claim import Claim, state_at
+from policies.sla.claim import Claim, is_open, state_at
 from policies.sla.closed import ClosedMonth
 from policies.sla.evaluate import Figure
 from policies.sla.evidence import Basis, counted, dark_time, figure
@@ -28,7 +28,6 @@ from policies.sla.spans import ALWAYS, intersection, length, spans
 from policies.sla.status import current_run, status
 
 State = Literal["up", "degraded", "down", "dark"]
-OPEN: tuple[str, ...] = ("eligible", "claimed", "approved")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +52,6 @@ class Standing:
     claims: tuple[tuple[Claim, str], ...]
     closed: ClosedMonth | None
 
-    @property
-    def has_data(self) -> bool:
-        return self.figure.uptime is not None
-
 
 def standing(basis: Basis, register: Register, *, shipped_s: int | None, now_s: int) -> Standing:
     """Raises ``ValueError`` for a log of acts that makes no sense."""
@@ -64,7 +59,7 @@ def standing(basis: Basis, register: Register, *, shipped_s: int | None, now_s: 
     terms = head.terms
     whole_s = _promised_seconds(basis)
     state, since_s = _state(basis, found, shipped_s, now_s)
-    timed = counted(basis).latency
+    timed, closed = counted(basis).latency, _last_closed(register, head.tenant)
     return Standing(
         tenant=head.tenant,
         month=head.period.name,
@@ -76,9 +71,9 @@ def standing(basis: Basis, register: Register, *, shipped_s: int | None, now_s: 
         budget_s=downtime_budget(whole_s, terms.target),
         internal=internal(found, terms, Histogram(counts=timed) if timed else None),
         internal_budget_s=downtime_budget(whole_s, terms.internal_target),
-        pending=tuple(each.exclusion.id for each in found.exclusions if each.reason == "not_approved"),
+        pending=_pending(found, closed),
         claims=_open_claims(register, head.tenant, now_s),
-        closed=_last_closed(register, head.tenant),
+        closed=closed,
     )
 
 
@@ -102,9 +97,16 @@ def _state(basis: Basis, found: Figure, shipped_s: int | None, now_s: int) -> tu
     return "dark" if is_dark else status(found, known_s), run[0]
 
 
+def _pending(found: Figure, closed: ClosedMonth | None) -> tuple[str, ...]:
+    """Of months that are not published yet: in the others an approval would be a revision (D6)."""
+    until_s = ALWAYS[0][0] if closed is None else closed.month.end_s
+    waiting = (each.exclusion for each in found.exclusions if each.reason == "not_approved")
+    return tuple(each.id for each in waiting if each.window[1] > until_s)
+
+
 def _open_claims(register: Register, tenant: str | None, now_s: int) -> tuple[tuple[Claim, str], ...]:
     states = ((claim, state_at(claim, now_s)) for (whose, _), claim in register.claims.items() if whose == tenant)
-    return tuple((claim, state) for claim, state in states if state in OPEN)
+    return tuple((claim, state) for claim, state in states if is_open(state))
 
 
 def _last_closed(register: Register, tenant: str | None) -> ClosedMonth | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from gateway.exit_codes import EXIT_FINDING
 from gateway.sla import figures
+from gateway.terminal import clean
 from policies.sla import own_log
 from policies.sla.canonical import canonical
 from policies.sla.evaluate import Figure
@@ -175,6 +176,7 @@ def _reconciliation_value(found: Reconciliation) -> dict[str, Any]:
         "by": found.mode,
         "entries": found.entries,
         "outside": found.outside,
+        "unlisted": found.unlisted,
         "recorded": _figure_value(found.recorded),
         "if_your_log_stood": _figure_value(found.yours),
         "disagreements": [_disagreement_value(each) for each in found.disagreements],
@@ -225,6 +227,8 @@ _SEALED = ("row", "line", "call", "ticket")
 
 def _reconciliation_lines(found: Reconciliation) -> Iterator[str]:
     by = "request by request" if found.mode == "calls" else "minute by minute"
+    if found.unlisted:
+        by += f", {found.unlisted} of them minute by minute, since the export does not list their calls"
     outside = f", {found.outside} of them outside of the judged time" if found.outside else ""
     yield f"your log: {found.entries} requests{outside}, compared {by}"
     reasons = [each.reason for each in found.disagreements]
@@ -264,8 +268,3 @@ def _figure_words(figure: Figure) -> str:
     return (
         f"{figure.uptime_percent or 'no data'} %, {figure.downtime_seconds} s, credit {plain(figure.credit_percent)} %"
     )
-
-
-def clean(line: str) -> str:
-    """Without what could steer a terminal: names and notes come from files that nobody vouches for."""
-    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in line)

@@ -82,6 +82,11 @@ def state_at(claim: Claim, now_s: int) -> State:
     return "expired" if claim.state == "eligible" and now_s >= claim.deadline_s else claim.state
 
 
+def is_open(state: State) -> bool:
+    """Whether somebody may still have to decide."""
+    return bool(NEXT[state])
+
+
 def may_terminate(termination_right: bool, deadline_s: int, at_s: int) -> bool:
     """The right of a month, which is open as long as its claim window (C5)."""
     return termination_right and at_s < deadline_s

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from fractions import Fraction
 
-from policies.sla.budget import downtime_budget
 from policies.sla.evaluate import Figure
 from policies.sla.histogram import Histogram, Judgement, judge
 from policies.sla.terms import SlaTerms
@@ -19,15 +17,13 @@ from policies.sla.uptime import meets
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Internal:
-    """``met`` and the seconds of downtime are against ``target``; None without one, ``met`` also without data (P3).
+    """``met`` is against ``target``, both None without one, ``met`` also without data (P3).
 
-    ``left_seconds`` below 0 is over the budget. ``latency`` are the commitments that are kept to oneself.
+    ``latency`` are the commitments that are kept to oneself.
     """
 
     target: Decimal | None
     met: bool | None
-    budget_seconds: Fraction | None
-    left_seconds: Fraction | None
     latency: tuple[Judgement, ...]
 
 
@@ -36,11 +32,8 @@ def internal(found: Figure, terms: SlaTerms, histogram: Histogram | None = None)
     target = terms.internal_target
     if target is None and not terms.internal_latency:
         return None
-    budget = downtime_budget(found.judged_seconds, target)
     return Internal(
         target=target,
         met=meets(found.uptime, target),
-        budget_seconds=budget,
-        left_seconds=None if budget is None else budget - found.downtime_seconds,
         latency=tuple(judge(histogram or Histogram(), each) for each in terms.internal_latency),
     )

@@ -44,14 +44,19 @@ class Judging:
         self._register = register or Register()
         self._rules: dict[tuple[str, str | None, int], Rule] = {}
 
-    def classified(self, outcome: Outcome, policy: PolicySet | None) -> Class:
-        """The class of an outcome that went wrong; ``policy`` is the one that it was served under."""
-        rule = self._rule(outcome) if self._register.editions else _rule_of_files(outcome, policy)
+    def revised(self, outcome: Outcome, policy: PolicySet | None) -> Class | None:
+        """The class of an outcome that went wrong where it is not the one that ``classify`` gives; None where it is.
+
+        ``policy`` is the one that the outcome was served under.
+        """
+        if not self._register.editions:
+            return _judged(outcome, _patience_of_files(outcome, policy)) if outcome.origin == "client" else None
+        rule = self._rule(outcome)
         if rule.owners is not None and outcome.upstream is not None:
             owner = rule.owners.get(outcome.upstream)
             if owner != outcome.owner:
-                outcome = replace(outcome, owner=owner)
-        return classify(outcome, client_patience_us=rule.patience_us)
+                return _judged(replace(outcome, owner=owner), rule.patience_us)
+        return _judged(outcome, rule.patience_us) if outcome.origin == "client" else None
 
     def _rule(self, outcome: Outcome) -> Rule:
         key = (outcome.tenant, outcome.tier, outcome.known_wall_us // MINUTE_US)
@@ -107,15 +112,18 @@ def _differences(promises: Promises, owners: Mapping[str, str], number: str) -> 
     ]
 
 
-def _rule_of_files(outcome: Outcome, policy: PolicySet | None) -> Rule:
-    if policy is None or outcome.origin != "client":
-        return Rule(owners=None, patience_us=CLIENT_PATIENCE_US)
+def _judged(outcome: Outcome, patience_us: int) -> Class:
+    return classify(outcome, client_patience_us=patience_us)
+
+
+def _patience_of_files(outcome: Outcome, policy: PolicySet | None) -> int:
+    if policy is None:
+        return CLIENT_PATIENCE_US
     tenant = policy.tenants.get(outcome.tenant)
     tier = policy.tiers.get(outcome.tier or "")
     of = policy.tenants.get(tenant.department_of) if tenant is not None and tenant.department_of else None
     layers = (policy.sla, *(each.sla for each in (tier, of, tenant) if each is not None))
-    fields = {name: value for layer in layers for name, value in layer.items() if name == PATIENCE}
-    return Rule(owners=None, patience_us=_patience_us(fields))
+    return _patience_us({name: value for layer in layers for name, value in layer.items() if name == PATIENCE})
 
 
 def _patience_us(fields: Mapping[str, Any]) -> int:

@@ -58,12 +58,16 @@ class Disagreement:
 class Reconciliation:
     """``mode`` is ``calls`` or ``minutes``; ``outside`` entries lie out of the judged time and were left alone.
 
+    ``unlisted``: of those that were compared by calls, how many lie in minutes whose calls the export does not list;
+    they were compared minute by minute.
+
     ``recorded`` is the figure of the export, ``yours`` the one if all that the log says stood.
     """
 
     mode: Literal["calls", "minutes"]
     entries: int
     outside: int
+    unlisted: int
     disagreements: tuple[Disagreement, ...]
     recorded: Figure
     yours: Figure
@@ -76,7 +80,12 @@ def reconcile(basis: Basis, entries: Iterable[Entry]) -> Reconciliation:
     listed = list(entries)
     inside = [each for each in listed if _is_judged(each.at_us // 1_000_000, basis)]
     by_calls = bool(basis.calls) and any(each.id is not None for each in inside)
-    found = list(_by_calls(basis.calls, inside) if by_calls else _by_minutes(basis, inside))
+    unlisted = _unlisted(basis, inside) if by_calls else []
+    covered = frozenset(minute_of(call.known_us) for call in basis.calls) if by_calls else frozenset()
+    apart = {each.line for each in unlisted}
+    rest = [each for each in inside if each.line not in apart]
+    found = list(_by_calls(basis.calls, rest)) if by_calls and rest else []
+    found += _by_minutes(basis, unlisted if by_calls else inside, covered)
     found.sort(key=lambda each: (each.minute_s, each.line or 0, each.request_id or ""))
     judged = evidence_of(basis)
     recorded, yours = figure_of(basis, judged), figure_of(basis, _if_so(judged, found, basis))
@@ -85,10 +94,19 @@ def reconcile(basis: Basis, entries: Iterable[Entry]) -> Reconciliation:
         mode="calls" if by_calls else "minutes",
         entries=len(listed),
         outside=len(listed) - len(inside),
+        unlisted=len(unlisted),
         disagreements=tuple(_with_effects(found, basis, judged, gained_s)),
         recorded=recorded,
         yours=yours,
     )
+
+
+def _unlisted(basis: Basis, entries: Iterable[Entry]) -> list[Entry]:
+    """Those of minutes that were counted and have no call in the export: the log of calls does not reach there."""
+    ids = {call.id for call in basis.calls}
+    covered = {minute_of(call.known_us) for call in basis.calls}
+    counted = {row.slot_s for row in judged_rows(basis)} - covered
+    return [each for each in entries if each.id not in ids and minute_of(each.at_us) in counted]
 
 
 def _is_judged(at_s: int, basis: Basis) -> bool:
@@ -182,9 +200,14 @@ class _Minute:
         return max(0, self.your_failures - self.failures - self.aborts)
 
 
-def _by_minutes(basis: Basis, entries: Sequence[Entry]) -> Iterator[Disagreement]:
-    """The minutes from the log's first to its last: what lies outside of it, the customer has no word on."""
-    minutes = _minutes(basis, entries)
+def _by_minutes(
+    basis: Basis, entries: Sequence[Entry], covered: frozenset[int] = frozenset()
+) -> Iterator[Disagreement]:
+    """The minutes from the log's first to its last: what lies outside of it, the customer has no word on.
+
+    ``covered`` minutes are compared by their calls.
+    """
+    minutes = _minutes(basis, entries, covered)
     edges = _edges(minutes)
     for minute_s, each in minutes.items():
         if minute_s in edges:
@@ -211,7 +234,7 @@ def _of_minute(minute_s: int, reason: Reason, yours: int, ours: int, what: str) 
     return Disagreement(minute_s=minute_s, reason=reason, yours=f"{yours} {what}", ours=f"{ours} {what}")
 
 
-def _minutes(basis: Basis, entries: Sequence[Entry]) -> Mapping[int, _Minute]:
+def _minutes(basis: Basis, entries: Sequence[Entry], covered: frozenset[int]) -> Mapping[int, _Minute]:
     made: dict[int, _Minute] = defaultdict(_Minute)
     for entry in entries:
         minute = made[minute_of(entry.at_us)]
@@ -219,7 +242,7 @@ def _minutes(basis: Basis, entries: Sequence[Entry]) -> Mapping[int, _Minute]:
         minute.your_failures += entry.is_failure
     first, last = (min(made), max(made)) if made else (0, -1)
     for row in judged_rows(basis):
-        if first <= row.slot_s <= last:
+        if first <= row.slot_s <= last and row.slot_s not in covered:
             failed = Counter(row.counts.failed)
             minute = made[row.slot_s]
             minute.good += row.counts.good

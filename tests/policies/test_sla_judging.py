@@ -31,7 +31,7 @@ def ended(when: str, **facts: Any) -> Outcome:
 
 
 def cause(judging: Judging, judged: Outcome, policy: PolicySet | None = None) -> str:
-    return judging.classified(judged, policy)[1]
+    return (judging.revised(judged, policy) or classify(judged))[1]
 
 
 def test_an_edit_of_the_owner_map_waits_for_its_version_to_the_second() -> None:

@@ -98,7 +98,7 @@ def test_nothing_is_forgotten_while_the_log_makes_no_sense(
     acts.extend(store.database, lambda links, now_s: log.links)
     last = log.links[-1]
     broken = acts.row_of(last)._replace(seq=last.number + 1, previous=last.hash, hash="f" * 64, content="{}")
-    acts.append(store.database, lambda _: broken)
+    acts.extend(store.database, lambda log, now_s: [acts.link_of(broken)])
     store.receive([row(1, slot_s=MARCH - 3 * DAY_S)], [], MARCH)
     with caplog.at_level(logging.WARNING):
         tidied(url, LATE_S)

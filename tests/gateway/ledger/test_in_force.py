@@ -34,8 +34,7 @@ def log_of(owner: str = "third_party", number: str = "1.0.0", log: Log | None = 
 
 
 def write(database: Database, links: tuple[Link, ...]) -> None:
-    for link in links:
-        acts.append(database, lambda last, link=link: acts.row_of(link))  # type: ignore[misc]
+    acts.extend(database, lambda log, now_s: links[len(log) :])
 
 
 def causes(minutes: Minutes) -> dict[str, int]:
@@ -130,7 +129,7 @@ def test_a_log_that_makes_no_sense_leaves_what_was_in_force(
     broken = acts.row_of(last)._replace(
         seq=last.number + 1, previous=last.hash, hash="f" * 64, content='{"version": 1}'
     )
-    acts.append(store.database, lambda _: broken)
+    acts.extend(store.database, lambda log, now_s: [acts.link_of(broken)])
     with caplog.at_level(logging.ERROR):
         in_force.look(store.database)
     assert len(found) == 1

@@ -411,9 +411,17 @@ def test_the_log_is_listed_and_its_chain_verified(operator: Operator) -> None:
 
 
 def test_what_somebody_wrote_steers_no_terminal(operator: Operator) -> None:
-    operator.run("announce", "m\x1b[2J", "--from", ahead(days=5), "--to", ahead(days=6), "--note", "\x07\u202e")
-    listed = operator.run("acts")
-    assert not [each for each in listed if not each.isprintable() and each != "\n"]
+    hostile, window = "m\x1b[2J", ("--from", ahead(days=5), "--to", ahead(days=6))
+    said = [
+        operator.run("announce", hostile, *window, "--note", "\x07\u202e"),
+        operator.run("announce", "next", *window),  # it overlaps the one before
+        operator.run("approve", hostile, code=1),
+        operator.run("version", "1.0.0", "--effective-from", month(1), by=f"somebody{hostile}"),
+        operator.run("version", "--list"),
+        operator.run("acts"),
+    ]
+    assert all("m\\x1b[2J" in each for each in said)
+    assert {each for each in "".join(said) if not each.isprintable()} == {"\n"}
 
 
 def test_without_a_gateway_or_a_ledger_it_is_the_surroundings(operator: Operator) -> None:

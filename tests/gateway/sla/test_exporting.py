@@ -210,6 +210,16 @@ def test_what_is_left_out_of_the_platform_decides_nothing(seed: int) -> None:
     assert figure(shown) == figure(whole)
 
 
+def test_a_slot_of_several_minutes_is_shown_whole() -> None:
+    """Ten failures beside four hundred good requests are no bad slot; alone they would be."""
+    terms = SlaTerms(slot_seconds=300)
+    rows = [Row(slot_s=NOON, tenant=None, group="crm", counts=Counts(failed={"gateway": 10}))]
+    good = Counts(good=100)
+    rows += [Row(slot_s=NOON + at * MINUTE, tenant=None, group="crm", counts=good) for at in range(1, 5)]
+    shown = shown_platform(rows, terms, ())
+    assert [(row.slot_s, row.counts.good) for row in shown] == [(row.slot_s, row.counts.good) for row in rows]
+
+
 def _drawn(chance: random.Random, tenant: str | None, slot_s: int, group: str) -> Row:
     storm = START + 1_200 <= slot_s < START + 5_400 and chance.random() < 0.9
     failed = {"gateway": chance.randrange(20, 90)} if storm else {"own_limit": 1} if chance.random() < 0.3 else {}

@@ -38,8 +38,6 @@ def test_the_same_month_is_judged_against_both(stricter: Basis) -> None:
     ours = internal(found, stricter.head.terms, Histogram(counts=counted(stricter).latency))
     assert ours is not None
     assert (ours.target, ours.met) == (TARGET, False)
-    assert ours.budget_seconds == found.judged_seconds * (100 - Fraction(TARGET)) / 100
-    assert ours.left_seconds == ours.budget_seconds - found.downtime_seconds < 0
     assert [each.met for each in ours.latency] == [True]
 
 

@@ -129,6 +129,22 @@ def test_calls_of_the_access_log_reconcile_request_by_request(busy: Operator) ->
     assert calls[700].id in done.stdout
 
 
+def test_where_the_access_log_does_not_reach_minutes_are_compared(busy: Operator) -> None:
+    calls = [_call(f"r{at}-{n}", at, "gateway" if n < 5 else "ok") for at in range(50) for n in range(15)]
+    log = busy.home / "access.log"
+    log.write_text("".join(f"{_log_line(each, 'acme')}\n" for each in calls[:300]))  # of the first twenty minutes
+    export, mine = busy.home / "acme.jsonl", busy.home / "mine.csv"
+    busy.run("export", "acme", MONTH, "--out", export, "--access-log", log)
+    seen = [f"{written_us(each.known_us)},{each.status},{each.id}\n" for each in calls]
+    mine.write_text("time,status,request_id\n" + "".join(seen))
+    done = in_an_empty_environment("verify", export, "--my-log", mine)
+    assert done.returncode == 0, done.stdout
+    assert "request by request, 450 of them minute by minute" in done.stdout
+    mine.write_text("time,status,request_id\n" + "".join(seen[:-1]))
+    done = in_an_empty_environment("verify", export, "--my-log", mine)
+    assert "1 x fewer_requests_in_log" in done.stdout
+
+
 def test_minutes_whose_lines_do_not_add_up_are_left_out(busy: Operator) -> None:
     log = busy.home / "access.log"
     calls = [_call(f"r{at}-{n}", at, "gateway" if n < 5 else "ok") for at in range(2) for n in range(15)]
@@ -255,14 +271,19 @@ def test_the_internal_objective_is_for_operators_alone(busy: Operator) -> None:
 
 def test_what_waits_and_what_is_claimed_is_said(busy: Operator) -> None:
     content = {
-        "id": "storm", "type": "force_majeure", "from": written(NOON), "to": written(NOON + 600), "reason": "storm",
-        "evidence": "report 7",
+        "type": "force_majeure", "from": written(NOON), "to": written(NOON + 600), "reason": "storm", "evidence": "x",
     }  # fmt: skip
-    recorded(ledger(busy.url, (), ()), act("exclude", NOON + HOUR, content))
+    june = {"from": written(NOW - HOUR), "to": written(NOW - 600)}
+    told = [
+        act("exclude", NOW - 500, {"id": "storm-1", **content}),
+        act("exclude", NOW - 400, {"id": "storm-2", **content, **june}),
+    ]
+    recorded(ledger(busy.url, (), ()), *told)
+    assert busy.json("status", "acme")["standings"][0]["pending_exclusions"] == ["storm-1", "storm-2"]
     busy.run("close", MONTH, "--actor", "service-manager")
     busy.run("close", "2026-05", "--actor", "service-manager")
     standing = busy.json("status", "acme")["standings"][0]
-    assert standing["pending_exclusions"] == ["storm"]
+    assert standing["pending_exclusions"] == ["storm-2"]
     assert [(each["period"], each["state"]) for each in standing["claims"]] == [(MONTH, "eligible")]
     assert standing["last_closed"]["period"] == "2026-05"
 

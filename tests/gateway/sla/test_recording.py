@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sqlite3
@@ -289,18 +290,16 @@ def test_what_comes_over_the_socket_is_judged_however_it_looks(tmp_path: Path) -
 
 def test_two_gateways_commands_share_one_log(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     url = request.getfixturevalue("server").database()
-    homes = [tmp_path / name for name in ("a", "b")]
-    for home in homes:
-        home.mkdir()
-    with Shipped(homes[0], POLICY, TIERGATE_LEDGER_URL=url) as one, Shipped(
-        homes[1], POLICY, TIERGATE_LEDGER_URL=url
-    ) as other:  # fmt: skip
-        one.ready()
-        other.ready()
-        record(Settings(state_dir=one.state), "exclude", FLOOD, actor="on-call")
-        record(Settings(state_dir=other.state), "approve", {"id": "flood"}, actor="release-manager")
+    with contextlib.ExitStack() as running:
+        states = []
+        for name in ("a", "b"):  # one after the other: each needs a core to start
+            (tmp_path / name).mkdir()
+            gateway = running.enter_context(Shipped(tmp_path / name, POLICY, TIERGATE_LEDGER_URL=url))
+            states.append(Settings(state_dir=gateway.ready().state))
+        record(states[0], "exclude", FLOOD, actor="on-call")
+        record(states[1], "approve", {"id": "flood"}, actor="release-manager")
         with pytest.raises(Refused, match="recorded already"):
-            record(Settings(state_dir=other.state), "exclude", FLOOD, actor="on-call")
+            record(states[1], "exclude", FLOOD, actor="on-call")
     assert register(log(url)).requests[0].exclusion.approved
 
 
