@@ -283,7 +283,8 @@ def _plan(settings: Settings) -> Plan:
     try:
         loaded = load(settings.policies, env=os.environ, secrets_dir=settings.secrets_dir)
     except OSError as error:
-        fail(f"policy directory {settings.policies}: {error.strerror}; --policies or TIERGATE_POLICIES names it", EXIT_ENVIRONMENT)
+        named = "--policies or TIERGATE_POLICIES names it"
+        fail(f"policy directory {settings.policies}: {error.strerror}; {named}", EXIT_ENVIRONMENT)
     if loaded.policy is None:
         first = next(each for each in loaded.findings if each.severity == "error")
         fail(

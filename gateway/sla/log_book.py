@@ -49,9 +49,11 @@ def policy_of(settings: Settings) -> PolicySet:
     try:
         found = load(settings.policies, env=os.environ, secrets_dir=settings.secrets_dir)
     except OSError as error:
-        raise NoPolicies(f"policy directory {settings.policies}: {error.strerror}; --policies or TIERGATE_POLICIES names it") from error
+        named = "--policies or TIERGATE_POLICIES names it"
+        raise NoPolicies(f"policy directory {settings.policies}: {error.strerror}; {named}") from error
     if found.policy is None:
-        raise NoPolicies(f"policy directory {settings.policies} has errors; `tiergate check {settings.policies}` lists them")
+        check = f"`tiergate check {settings.policies}`"
+        raise NoPolicies(f"policy directory {settings.policies} has errors; {check} lists them")
     return found.policy
 
 

@@ -75,7 +75,7 @@ class Reconciliation:
 
 
 def reconcile(basis: Basis, entries: Iterable[Entry]) -> Reconciliation:
-    """Raises ``ValueError`` for the platform's export, as a log is held against the export of whose it is, and for a log
+    """Raises ``ValueError`` for the platform's export, as a log is held against the export of whose it is, and for one
     whose requests all lie outside of the judged time: to compare nothing is not to agree.
     """
     if basis.head.tenant is None:

@@ -312,7 +312,7 @@ def test_a_change_of_long_terms_shows_what_changed(operator: Operator) -> None:
 
 def test_of_two_long_values_the_part_that_differs_is_shown() -> None:
     days = [f"2026-01-{day:02}" for day in range(1, 32)]
-    change = Change(field="calendar", before=tuple(days), after=tuple([*days[:-1], "2026-02-01"]))
+    change = Change(field="calendar", before=tuple(days), after=(*days[:-1], "2026-02-01"))
     assert change_said(change) == 'calendar ..."2026-01-30","2026-01-31"] -> ..."2026-01-30","2026-02-01"]'
 
 

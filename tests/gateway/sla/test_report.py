@@ -146,6 +146,12 @@ def test_a_month_that_is_over_and_not_closed_is_not_handed_out_as_final(basis: B
     assert "Not published." not in page(monthly(replace(basis, head=closed_head))).text
 
 
+def test_the_last_day_of_a_drawing_is_written_within_it(basis: Basis) -> None:
+    page_text = formats.as_html(monthly(basis)).decode()  # April: the 29th begins 67 of 1,000 from the edge
+    assert re.search(r'<text x="930" y="52" text-anchor="end"[^>]*>29 April<', page_text)
+    assert re.search(r'<text x="3" y="52" font-size[^>]*>1 April<', page_text)
+
+
 def test_an_owner_comes_from_a_version_only_where_there_is_one(basis: Basis) -> None:
     head = replace(basis.head, owners={"crm": "managed"}, version=None)
     text = page(monthly(replace(basis, head=head))).text
