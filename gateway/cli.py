@@ -27,7 +27,7 @@ from gateway.command_line import (
 )
 from gateway.exit_codes import EXIT_BUG, EXIT_ENVIRONMENT, EXIT_FINDING, EXIT_USAGE
 from gateway.sla.cli import sla_app
-from gateway.sla.ledger_cli import LedgerOption
+from gateway.sla.command_line import LedgerOption
 
 CLICK_USAGE = 2
 
@@ -290,7 +290,7 @@ def mock_ledger(
     To rehearse reports with, and to see what a customer would get. It is marked as synthetic in its log and on every
     report of it. A ledger that has anything in it is left alone.
     """
-    from gateway.clock import SystemClock
+    from gateway.clock import now_s
     from gateway.demo import POLICIES
     from gateway.ledger.database import Database, StoreError
     from gateway.progress import progress
@@ -300,7 +300,7 @@ def mock_ledger(
 
     settings = settings_of(state_dir=state_dir, ledger_url=ledger)
     try:
-        period = mock.month_of(month, SystemClock().wall_us() // 1_000_000)
+        period = mock.month_of(month, now_s())
         if not settings.ledger_url:
             settings.state_dir.mkdir(parents=True, exist_ok=True)
         database = Database(url_of(settings))

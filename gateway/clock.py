@@ -15,3 +15,8 @@ class SystemClock:
 
     def wall_us(self) -> int:
         return time_ns() // 1_000
+
+
+def now_s() -> int:
+    """Unix seconds of the moment, for what runs once: a command, an act, an import."""
+    return SystemClock().wall_us() // 1_000_000

@@ -34,6 +34,24 @@ def progress(text: str, total: int) -> Iterator[Show]:
         sys.stderr.flush()
 
 
+def counting(text: str) -> Callable[[Iterator[str]], Iterator[str]]:
+    """The same for lines of which nobody knows how many there are."""
+
+    def count(lines: Iterator[str]) -> Iterator[str]:
+        begun, drawn = time.monotonic(), False
+        for number, line in enumerate(lines, 1):
+            if number % 5_000 == 0 and sys.stderr.isatty() and time.monotonic() - begun > PATIENCE_S:
+                drawn = True
+                sys.stderr.write(f"\r{text}: {number:,} lines")
+                sys.stderr.flush()
+            yield line
+        if drawn:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    return count
+
+
 def _nothing(done: int) -> None:
     pass
 

@@ -126,9 +126,14 @@ def parsed(url: str) -> URL:
 _LIKE = "write TIERGATE_LEDGER_URL like sqlite:////var/lib/tiergate/ledger.sqlite or postgresql://user@host/database"
 
 
-def default_url(state_dir: Path) -> str:
+def default_file(state_dir: Path) -> Path:
     """Where the ledger is when nobody says."""
-    return f"sqlite:///{state_dir / 'ledger.sqlite'}"
+    return state_dir / "ledger.sqlite"
+
+
+def default_url(state_dir: Path) -> str:
+    """The same as an address."""
+    return f"sqlite:///{default_file(state_dir)}"
 
 
 def _engine(url: URL) -> Engine:

@@ -1,4 +1,4 @@
-"""Counters of the minutes that are open, behind the ``OutcomeLog`` port (spec T1, O10, D1, D5; RULINGS 23 and 24).
+"""Counters of the minutes that are open, behind the ``OutcomeLog`` port (spec T1, O10, D1, D5).
 
 Runs on the request path, on one thread. Every count is cumulative within its minute, so that what is taken out may be
 sent again and in any order. Knows no file and no store.
@@ -22,7 +22,7 @@ from policies.sla.outcome import classify
 
 MINUTE_US = 60_000_000
 CLOSES_AFTER_US = 2_000_000
-"""A minute is closed by the flush this long after its end (RULINGS 24); the last records are then here."""
+"""A minute is closed by the flush this long after its end; the last records are then here."""
 AHEAD_US = 300_000_000
 """A minute that begins further ahead than this is some clock's mistake (D5)."""
 

@@ -72,7 +72,7 @@ act = Table(
     Column("previous", Text, nullable=False),
     Column("hash", Text, nullable=False, unique=True),
 )
-"""RULINGS 26. ``content`` is JSON as text, because its very bytes are hashed. Rows are inserted, never changed."""
+"""``content`` is JSON as text, because its very bytes are hashed. Rows are inserted, never changed."""
 
 probe_result = Table(
     "probe_result",

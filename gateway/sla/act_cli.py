@@ -16,6 +16,7 @@ import typer
 
 from gateway.command_line import PoliciesOption, Shape, StateOption, UsageError, fail, settings_of
 from gateway.exit_codes import EXIT_ENVIRONMENT, EXIT_FINDING
+from gateway.sla.command_line import ActorOption, ShapeOption
 
 if TYPE_CHECKING:
     from gateway.sla.acting import Asked
@@ -23,11 +24,6 @@ if TYPE_CHECKING:
 
 act_app = typer.Typer()
 
-ActorOption = Annotated[
-    str | None,
-    typer.Option(help="Who records this; default: your login name, also behind sudo. A statement, kept in the log."),
-]
-ShapeOption = Annotated[Shape, typer.Option("--output", help="For people or for programs.")]
 FromOption = Annotated[str | None, typer.Option("--from", help="RFC 3339 with its offset, like 2026-12-01T22:00:00Z.")]
 ToOption = Annotated[str | None, typer.Option("--to", help="Likewise; the window ends before it.")]
 GroupOption = Annotated[

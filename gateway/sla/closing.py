@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from gateway.sla import figures
 from gateway.sla.exporting import final_at_s
-from gateway.sla.ledger import PLATFORM
+from gateway.sla.wording import in_words, whose
 from policies.sla.closed import ClosedMonth
 from policies.sla.instants import written
 from policies.sla.period import Period
@@ -100,15 +99,15 @@ def refusal(found: Closing, actor: str, *, approved: bool) -> str | None:
 
 def lines(found: Closing, refused: str | None, *, shown: int = 20) -> Iterator[str]:
     """What became of it, in words."""
-    whose = PLATFORM if found.tenant is None else found.tenant
-    what = figures.said(found.record["figure"])
+    month = f"{whose(found.tenant)}, {found.period}"
+    what = in_words(found.record["figure"])
     credit = found.record["credit"]["percent"]
     worth = f", credit {credit} %" if credit != "0" else ""
     if found.step == "unchanged":
-        yield f"{whose}, {found.period}: unchanged since revision {found.record['revision'] - 1} ({what}{worth})"
+        yield f"{month}: unchanged since revision {found.record['revision'] - 1} ({what}{worth})"
         return
     verb = "not published" if refused else "published"
-    yield f"{whose}, {found.period}: revision {found.record['revision']} {verb} ({what}{worth})"
+    yield f"{month}: revision {found.record['revision']} {verb} ({what}{worth})"
     if refused:
         yield f"  {refused}"
     for each in found.changes[:shown]:

@@ -13,6 +13,7 @@ import typer
 
 from gateway.command_line import PoliciesOption, Shape, StateOption, UsageError, fail, settings_of
 from gateway.exit_codes import EXIT_ENVIRONMENT, EXIT_FINDING
+from gateway.sla.command_line import ActorOption, ShapeOption
 
 if TYPE_CHECKING:
     from gateway.sla.importing import Receipt
@@ -33,10 +34,10 @@ def import_evidence(
     ],
     source: Annotated[str, typer.Option(help="Who counted, such as lb-eu: the same name for the same counter.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say whether it would be taken.")] = False,
-    actor: Annotated[str | None, typer.Option(help="Who imports. Default: your login name.")] = None,
+    actor: ActorOption = None,
     policies: PoliciesOption = None,
     state_dir: StateOption = None,
-    output: Annotated[Shape, typer.Option("--output", help="How the answer is written.")] = Shape.text,
+    output: ShapeOption = Shape.text,
 ) -> None:
     """Take evidence that others counted into the ledger: all lines or none, recorded as an act.
 

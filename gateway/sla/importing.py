@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, cast
 
-from gateway.clock import SystemClock
+from gateway import clock
 from gateway.last_good import LastGood
 from gateway.ledger.database import Database, StoreError
 from gateway.ledger.store import RETENTION_S, Store
@@ -96,7 +96,7 @@ def taken(
     now_s: int | None = None,
 ) -> Receipt:  # fmt: skip
     """The same for an open ledger; ``names`` are the tenants and the route groups that are known."""
-    at_s = SystemClock().wall_us() // 1_000_000 if now_s is None else now_s
+    at_s = clock.now_s() if now_s is None else now_s
     store = Store(database)
     tenants, groups = names
     bounds = Bounds(

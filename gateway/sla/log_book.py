@@ -10,9 +10,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 
-from gateway.clock import SystemClock
+from gateway.clock import now_s
 from gateway.ledger import acts as table
-from gateway.ledger.database import StoreError
+from gateway.ledger.database import StoreError, default_file
 from gateway.ledger.store import Store
 from gateway.policy_files import load
 from gateway.settings import Settings
@@ -31,17 +31,13 @@ class NoPolicies(Exception):
 
 def links(settings: Settings) -> tuple[Link, ...]:
     """The whole log; empty where a gateway runs that has kept no ledger yet. Raises ``NotRecorded``."""
-    if not settings.ledger_url and settings.control_socket.exists() and not _file(settings):
+    if not settings.ledger_url and settings.control_socket.exists() and not default_file(settings.state_dir).exists():
         return ()
     try:
         with closing(opened(settings)) as database:
             return table.links(database)
     except (StoreError, StateError, OSError, ValueError) as error:
         raise NotRecorded(str(error)) from error
-
-
-def _file(settings: Settings) -> bool:
-    return (settings.state_dir / "ledger.sqlite").exists()
 
 
 def policy_of(settings: Settings) -> PolicySet:
@@ -52,8 +48,9 @@ def policy_of(settings: Settings) -> PolicySet:
         named = "--policies or TIERGATE_POLICIES names it"
         raise NoPolicies(f"policy directory {settings.policies}: {error.strerror}; {named}") from error
     if found.policy is None:
-        check = f"`tiergate check {settings.policies}`"
-        raise NoPolicies(f"policy directory {settings.policies} has errors; {check} lists them")
+        first = next(each for each in found.findings if each.severity == "error")
+        said = f"{first.file}:{first.line}: {first.message}"
+        raise NoPolicies(f"{said}; `tiergate check {settings.policies}` says more")
     return found.policy
 
 
@@ -71,8 +68,7 @@ class Book:
     @cached_property
     def promises(self) -> Promises:
         """What is promised now: by the version in force, else by the policy files, else nothing."""
-        now_s = SystemClock().wall_us() // 1_000_000
-        version = governing(self.register.versions, now_s)
+        version = governing(self.register.versions, now_s())
         edition = None if version is None else self.register.edition(version.number)
         if edition is not None:
             return edition.promises

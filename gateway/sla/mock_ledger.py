@@ -17,6 +17,7 @@ from gateway.ledger.store import Store
 from gateway.policy_files import load
 from gateway.progress import Show
 from gateway.sla import mock_month
+from gateway.sla.closing import closing
 from gateway.sla.ledger import Ledger, fee_from
 from gateway.sla.mock_month import DAY_S, HOUR_S, MINUTE_S, Story, Trouble
 from policies.sla.acts import ANNOUNCE, APPROVE, EXCLUDE, WORK
@@ -225,8 +226,7 @@ def _closed(store: Store, plan: Plan, month: Period) -> None:
     for tenant in (*(name for name in ledger.tenants() if ledger.has_terms(name)), None):
         basis = ledger.current(tenant, month.name, at_s, fee=fee_from(FEES[tenant]) if tenant in FEES else None)
         record = monthly(replace(basis, head=replace(basis.head, published_at_s=at_s)))
-        content = {"tenant": tenant, "period": month.name, "revision": 1, "input_sha256": record["input_sha256"]}
-        closes.append(_act(at_s, "service-manager", CLOSE, **content, record=record))
+        closes.append(_act(at_s, "service-manager", CLOSE, **closing(record, None).content))
     _recorded(store.database, closes)
     if any(_is_claimed(act) for act in closes):
         claimed = {"tenant": CLAIMANT, "period": month.name, "to": "claimed"}

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from gateway.clock import SystemClock
+from gateway.clock import now_s
 from gateway.sla.acting import Asked, NotUsable, beginning
 from gateway.sla.log_book import Book
 from gateway.terminal import clean
@@ -81,8 +81,8 @@ def _wording(file: Path | None) -> str:
 
 def examined(book: Book, draft: Draft, actor: str) -> Examined:
     """What would come of it if it were recorded now, by this machine's clock."""
-    now_s = SystemClock().wall_us() // 1_000_000
-    acts = [Act(kind=kind, actor=actor, at_s=now_s, content=content) for kind, content in draft.acts]
+    at_s = now_s()
+    acts = [Act(kind=kind, actor=actor, at_s=at_s, content=content) for kind, content in draft.acts]
     refusal = _refusal(book, acts)
     last = book.register.editions[-1] if book.register.editions else None
     try:

@@ -16,9 +16,9 @@ from contextlib import closing
 from typing import Any
 
 from gateway import control
-from gateway.clock import SystemClock
+from gateway.clock import now_s
 from gateway.ledger import acts as table
-from gateway.ledger.database import Database, StoreError, default_url
+from gateway.ledger.database import Database, StoreError, default_file, default_url
 from gateway.settings import Settings
 from gateway.stores.quota_file import StateError
 from policies.sla.canonical import canonical
@@ -72,7 +72,7 @@ def directly(
 
 def append(database: Database, asked: Iterable[Asked], actor: str, clock: Clock | None = None) -> tuple[Link, ...]:
     """Into an open ledger. Raises ``Refused`` and ``StoreError``."""
-    now = clock or _now_s
+    now = clock or now_s
 
     def make(log: tuple[Link, ...], server_time_s: int | None) -> tuple[Link, ...]:
         at_s = now() if server_time_s is None else server_time_s
@@ -93,7 +93,7 @@ def opened(settings: Settings, *, make: bool = False) -> Database:
     an act in a ledger that nobody looks at would be no act.
     """
     url = settings.ledger_url or default_url(settings.state_dir)
-    if not make and not settings.ledger_url and not (settings.state_dir / "ledger.sqlite").exists():
+    if not make and not settings.ledger_url and not default_file(settings.state_dir).exists():
         raise StateError(
             f"no gateway runs on {settings.state_dir}, and no ledger is there; is TIERGATE_STATE_DIR the one that the "
             "gateway was started with? A ledger elsewhere is named by TIERGATE_LEDGER_URL"
@@ -112,10 +112,6 @@ def default_actor() -> str:
         except (KeyError, OSError):  # a user id without a name
             name = ""
     return name or f"uid {os.getuid()}"
-
-
-def _now_s() -> int:
-    return SystemClock().wall_us() // 1_000_000
 
 
 # --- over the socket ------------------------------------------------------------------------------------------------

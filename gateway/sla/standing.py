@@ -12,8 +12,8 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from gateway.sla.exporting import GRACE_S
-from gateway.sla.ledger import PLATFORM
 from gateway.sla.report import duration, moment
+from gateway.sla.wording import uptime, whose
 from policies.sla.budget import downtime_budget
 from policies.sla.canonical import percent
 from policies.sla.claim import Claim, is_open, state_at
@@ -129,12 +129,10 @@ def used(spent_s: int, budget_s: Fraction | None) -> str:
 def lines(each: Standing) -> Iterator[str]:
     """For people."""
     found = each.figure
-    whose = PLATFORM if each.tenant is None else each.tenant
     since = "" if each.since_s is None else f" since {_at(each.since_s)}"
-    yield f"{whose}: {each.state}{since}"
-    uptime = "no data" if found.uptime_percent is None else f"{found.uptime_percent} %"
+    yield f"{whose(each.tenant)}: {each.state}{since}"
     promised = "nothing promised" if each.target is None else f"promised {each.target} %"
-    yield f"  {each.month}: {uptime}, {promised}; known until {_at(each.known_until_s)}"
+    yield f"  {each.month}: {uptime(found.uptime_percent)}, {promised}; known until {_at(each.known_until_s)}"
     yield f"  downtime {duration(found.downtime_seconds)}, budget: {used(found.downtime_seconds, each.budget_s)}"
     if found.excluded_seconds or found.degraded_seconds:
         excluded, degraded = duration(found.excluded_seconds), duration(found.degraded_seconds)
@@ -147,8 +145,7 @@ def lines(each: Standing) -> Iterator[str]:
         yield f"  credit of {claim.period}: {state}{deadline}"
     if each.closed is not None:
         closed = each.closed
-        figure_ = closed.record["figure"]["uptime_percent"]
-        said = "no data" if figure_ is None else f"{figure_} %"
+        said = uptime(closed.record["figure"]["uptime_percent"])
         yield f"  last closed month {closed.period}, revision {closed.revision}: {said}"
 
 

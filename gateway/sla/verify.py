@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.exit_codes import EXIT_FINDING
-from gateway.sla import figures
+from gateway.sla.wording import in_words, whose
 from gateway.terminal import clean
 from policies.sla import own_log
 from policies.sla.canonical import canonical
@@ -208,9 +208,8 @@ def as_text(answer: Answer) -> str:
 
 def _conclusion(answer: Answer) -> Iterator[str]:
     record, head = answer.verified.record, answer.export.basis.head
-    whose = "the platform" if head.tenant is None else head.tenant
     if record is not None:
-        yield f"{whose}, {head.period.name}: {figures.said(record['figure'])}"
+        yield f"{whose(head.tenant)}, {head.period.name}: {in_words(record['figure'])}"
         yield f"evidence sha256:{record['input_sha256']}"
     against = "and gives the record" if answer.compared else "(no record was given to compare it with)"
     yield f"confirmed: the export holds together {against}" if answer.verified.is_confirmed else "NOT confirmed:"

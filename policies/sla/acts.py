@@ -1,4 +1,4 @@
-"""What the recorded acts of the log say about exclusions (spec X1, X4-X8, RULINGS 26).
+"""What the recorded acts of the log say about exclusions (spec X1, X4-X8).
 
 An act's time is the recorder's, so that nobody can date an announcement or a record himself. The log itself, its
 hashes and its withheld places are ``policies.sla.chain``'s; whether an exclusion holds is decided by ``exclusions``.

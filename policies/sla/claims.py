@@ -14,7 +14,7 @@ from policies.sla.claim import Claim, State, Step, deadline, moved, opened
 from policies.sla.closed import ClosedMonth
 from policies.sla.instants import written
 from policies.sla.period import month
-from policies.sla.reading import some_keys, text
+from policies.sla.reading import filled, one_of, some_keys
 
 CLAIM: Final = "claim"
 """A claim's next state: ``tenant, period, to``, perhaps ``reason``."""
@@ -25,12 +25,9 @@ STATES: Final[tuple[State, ...]] = ("claimed", "approved", "rejected", "applied"
 def claim_complaint(content: Mapping[str, Any]) -> None:
     """Raises ``ValueError`` for content that is none of a claim."""
     some_keys(content, "an act of claim", ("tenant", "period", "to"), ("reason",))
-    for name in ("tenant", "period", "reason"):
-        if not text(content.get(name, "-"), name):
-            raise ValueError(f"{name} is empty")
+    filled({"reason": "-", **content}, "tenant", "period", "reason")
     month(content["period"])
-    if content["to"] not in STATES:
-        raise ValueError(f"{content['to']!r} is none of {', '.join(STATES)}")
+    one_of(content["to"], "to", STATES)
     if content["to"] == "rejected" and "reason" not in content:
         raise ValueError("a claim is rejected with a reason")
 

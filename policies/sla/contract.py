@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from policies.sla.instants import read, written
 from policies.sla.period import Period
-from policies.sla.reading import some_keys, text
+from policies.sla.reading import filled, some_keys
 from policies.sla.versions import Binding, Pin, tier_at
 
 BIND: Final = "bind"
@@ -79,9 +79,7 @@ def _touches(stretch: Stretch, period: Period) -> bool:
 def bind_complaint(content: Mapping[str, Any]) -> None:
     """Raises ``ValueError`` for content that is none of a bind."""
     some_keys(content, "an act of bind", ("tenant", "tier", "from"), ("to", "begins", "note"))
-    for name in ("tenant", "tier"):
-        if not text(content[name], name):
-            raise ValueError(f"{name} is empty")
+    filled(content, "tenant", "tier")
     if not isinstance(content.get("begins", False), bool):
         raise ValueError("begins is true or false")
     start, end = _ends(content)
@@ -124,9 +122,7 @@ def _joined(stretches: list[Stretch]) -> tuple[Stretch, ...]:
 def pin_complaint(content: Mapping[str, Any]) -> None:
     """Raises ``ValueError`` for content that is none of a pin."""
     some_keys(content, "an act of pin", ("tenant", "number", "until"), ("note",))
-    for name in ("tenant", "number"):
-        if not text(content[name], name):
-            raise ValueError(f"{name} is empty")
+    filled(content, "tenant", "number")
     read(content["until"])
 
 

@@ -21,7 +21,7 @@ AHEAD_S = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """What counters are of. ``tenant`` and ``group`` may be empty (RULINGS 23); ``boot`` names one start."""
+    """What counters are of. ``tenant`` and ``group`` may be empty; ``boot`` names one start."""
 
     slot_s: int
     tenant: str

@@ -1,4 +1,4 @@
-"""Whether a slot's connection failures are our own network's and not the vendors' (spec O10, RULINGS 15)."""
+"""Whether a slot's connection failures are our own network's and not the vendors' (spec O10)."""
 
 from __future__ import annotations
 

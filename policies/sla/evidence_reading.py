@@ -18,6 +18,7 @@ from policies.sla.evidence import MINUTE_S, Alive, Call, Failing, Fee, Head, Row
 from policies.sla.evidence_form import KINDS, SCHEMA, Part, Value, terms_value
 from policies.sla.histogram import BUCKETS
 from policies.sla.period import Period, period
+from policies.sla.promises import OWNERS
 from policies.sla.reading import array, count, decimal, keys, mapping, or_none, sha256, shown, text
 from policies.sla.support import Ticket
 from policies.sla.support_form import support_of, ticket_of
@@ -32,7 +33,6 @@ HEAD_KEYS: Final = (
     "kind", "schema", "tenant", "period", "revision", "terms", "provenance", "owners", "version", "contract",
     "known_until", "published_at", "fee", "vantage_points", "support", "missed_before",
 )  # fmt: skip
-OWNERS: Final = ("managed", "third_party", "customer")
 MOST_DECIMALS: Final = 12
 MOST_DAYS: Final = 36_500
 MOST_SECONDS: Final = 10**9

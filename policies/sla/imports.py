@@ -21,7 +21,7 @@ from policies.sla.cases import ACTORS, KINDS, CaseEvent
 from policies.sla.evidence import MINUTE_S
 from policies.sla.export import Unreadable
 from policies.sla.instants import EPOCH, written
-from policies.sla.reading import count, shown, some_keys
+from policies.sla.reading import count, one_of, shown, some_keys
 from policies.sla.support import SEVERITIES
 
 What = Literal["edge", "probes", "support"]
@@ -247,7 +247,7 @@ def _probe(said: Mapping[str, Any], source: str, bounds: Bounds) -> Probe:
 
 
 def _support(said: Mapping[str, Any], source: str, bounds: Bounds) -> CaseEvent:
-    kind = _one_of(said["kind"], "kind", KINDS)
+    kind = one_of(said["kind"], "kind", KINDS)
     with_severity = kind in ("opened", "severity")
     if with_severity != ("severity" in said):
         raise ValueError(f"an event of kind {kind} {'needs' if with_severity else 'has no'} severity")
@@ -258,8 +258,8 @@ def _support(said: Mapping[str, Any], source: str, bounds: Bounds) -> CaseEvent:
         tenant=_known(said["tenant"], "tenant", bounds.tenants),
         at_s=_instant(said["at"], "at", bounds)[0],
         kind=kind,
-        actor=_one_of(said["actor"], "actor", ACTORS),
-        severity=_one_of(said["severity"], "severity", SEVERITIES) if with_severity else None,
+        actor=one_of(said["actor"], "actor", ACTORS),
+        severity=one_of(said["severity"], "severity", SEVERITIES) if with_severity else None,
     )
 
 
@@ -304,12 +304,6 @@ def _known(value: object, what: str, known: Collection[str]) -> str:
         return value
     near = get_close_matches(value, known, n=1) if isinstance(value, str) else []
     raise ValueError(f"{what} {shown(value)} is not known" + (f"; did you mean {near[0]!r}?" if near else ""))
-
-
-def _one_of(value: object, what: str, allowed: tuple[Any, ...]) -> Any:
-    if value not in allowed:
-        raise ValueError(f"{what} {shown(value)} is none of {', '.join(allowed)}")
-    return value
 
 
 def _name(value: object, what: str) -> str:

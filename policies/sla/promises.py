@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from policies.model import Calendar, PolicySet, Route, Support, Tenant, nothing
+from policies.model import Calendar, Owner, PolicySet, Route, Support, Tenant, nothing
 from policies.sla.adverse import NO_CLOCKS, Promise
 from policies.sla.layers import Layer, Resolved, resolve
 from policies.sla.plain import made, plain
@@ -21,7 +21,7 @@ from policies.sla.terms import FIELDS, SlaTerms, terms_of
 
 UNPUBLISHED: Final = "internal"
 """The field of objectives that are stricter than what is promised."""
-OWNERS: Final = ("managed", "third_party", "customer")
+OWNERS: Final = tuple(each.value for each in Owner)
 MINUTE_S: Final = 60
 
 

@@ -29,7 +29,7 @@ from policies.sla.promises import (
     promises_from,
     terms_for,
 )
-from policies.sla.reading import mapping, or_none, some_keys, text
+from policies.sla.reading import filled, mapping, or_none, some_keys, text
 from policies.sla.terms import Band
 from policies.sla.versions import DAY_S, Refusal, Version, refusal_of_change
 
@@ -82,8 +82,7 @@ def version_complaint(content: Mapping[str, Any]) -> None:
     """Raises ``ValueError`` for content that is none of a version: its form, and that its terms go together."""
     some_keys(content, "an act of version", ("id", "version", "effective_from", "text", "policy"), ())
     text(content["text"], "text", most=MOST_TEXT)
-    if not text(content["id"], "id"):
-        raise ValueError("id is empty")
+    filled(content, "id")
     read(content["effective_from"])
     version_of(Act(kind=VERSION, actor="-", at_s=0, content=content))
     promises = promises_from(content["policy"], {})
@@ -94,9 +93,7 @@ def version_complaint(content: Mapping[str, Any]) -> None:
 def layer_complaint(content: Mapping[str, Any]) -> None:
     """Raises ``ValueError`` for content that is none of a layer."""
     some_keys(content, "an act of layer", ("tenant", "version", "fields"), ("tier", "department_of", "calendar"))
-    for name in ("tenant", "version"):
-        if not text(content[name], name):
-            raise ValueError(f"{name} is empty")
+    filled(content, "tenant", "version")
     or_none(content.get("tier"), lambda value: text(value, "tier"))
     own_from(mapping(content, "a layer"))
 

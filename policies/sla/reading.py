@@ -65,9 +65,22 @@ def text(value: object, what: str, *, most: int = LONGEST_TEXT) -> str:
     return value
 
 
+def filled(content: Mapping[str, Any], *names: str) -> None:
+    """Each of ``names`` is text with something in it."""
+    for name in names:
+        if not text(content[name], name):
+            raise ValueError(f"{name} is empty")
+
+
 def count(value: object, what: str, *, least: int = 0, most: int = LARGEST_INTEGER) -> int:
     if type(value) is not int or not least <= value <= most:
         raise ValueError(f"{what} is {shown(value)}, not a whole number from {least} to {most}")
+    return value
+
+
+def one_of(value: object, what: str, words: Sequence[Any]) -> Any:
+    if not isinstance(value, str) or value not in words:
+        raise ValueError(f"{what} {shown(value)} is none of {', '.join(words)}")
     return value
 
 

@@ -20,7 +20,7 @@ from policies.sla.closed import ClosedMonth
 from policies.sla.contract import Contract
 from policies.sla.promises import Own, own_from
 from policies.sla.publication import Edition
-from policies.sla.reading import count, or_none, sha256, some_keys, text
+from policies.sla.reading import count, filled, or_none, sha256, some_keys, text
 from policies.sla.versions import Version
 
 IMPORT: Final = "import"
@@ -192,9 +192,7 @@ class _Found:
 
 def _import_complaint(content: Mapping[str, Any]) -> None:
     some_keys(content, "an act of import", ("what", "source", "sha256", "lines", "from", "to"), ("note",))
-    for name in ("what", "source"):
-        if not text(content[name], name):
-            raise ValueError(f"{name} is empty")
+    filled(content, "what", "source")
     sha256(content["sha256"], "sha256")
     count(content["lines"], "lines")
     for name in ("from", "to"):

@@ -16,8 +16,9 @@ from zoneinfo import ZoneInfo
 from policies.model import BusinessTime, Calendar
 from policies.sla import instants
 from policies.sla.canonical import percent
+from policies.sla.cases import ACTORS
 from policies.sla.opening import LONGEST
-from policies.sla.reading import array, count, decimal, keys, mapping, or_none, shown, text
+from policies.sla.reading import array, count, decimal, keys, mapping, one_of, or_none, shown, text
 from policies.sla.support import (
     SEVERITIES,
     Clocks,
@@ -33,7 +34,6 @@ Value = dict[str, Any]
 T = TypeVar("T")
 
 LONGEST_NAME: Final = 8_192
-ACTORS: Final = ("customer", "staff", "system")
 EVENTS: Final = ("ack", "reply")
 DAY_MIN: Final = 1_440
 DAY_US: Final = 86_400_000_000
@@ -111,7 +111,7 @@ def support_of(value: object) -> SupportTerms:
 
 def time_of(value: object) -> BusinessTime:
     found = keys(value, "a time", "unit", "amount")
-    unit = _one_of(found["unit"], tuple(LONGEST), "unit")
+    unit = one_of(found["unit"], "unit", tuple(LONGEST))
     return BusinessTime(unit=unit, amount=count(found["amount"], "amount", least=1, most=LONGEST[unit]))
 
 
@@ -198,19 +198,13 @@ def _change(value: object) -> SeverityChange:
 
 def _event(value: object) -> SupportEvent:
     found = keys(value, "a support event", "at", "actor", "event")
-    actor, kind = _one_of(found["actor"], ACTORS, "actor"), _one_of(found["event"], EVENTS, "event")
+    actor, kind = one_of(found["actor"], "actor", ACTORS), one_of(found["event"], "event", EVENTS)
     return SupportEvent(at_s=instants.read(found["at"]), actor=actor, kind=kind)
 
 
 def _severity(value: object) -> Severity:
-    severity: Severity = _one_of(value, SEVERITIES, "severity")
+    severity: Severity = one_of(value, "severity", SEVERITIES)
     return severity
-
-
-def _one_of(value: object, words: tuple[str, ...], what: str) -> Any:
-    if not isinstance(value, str) or value not in words:
-        raise ValueError(f"{what} {shown(value)} is none of {', '.join(words)}")
-    return value
 
 
 def _texts(value: object, what: str) -> tuple[str, ...]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from policies.sla.acts import ANNOUNCE, APPROVE, EXCLUDE, WORK
+from policies.sla.canonical import digest
 from policies.sla.chain import Act, Link, append
 from policies.sla.counters import Counts
 from policies.sla.evaluate import MARGIN_S
@@ -17,6 +21,7 @@ from policies.sla.evidence import MINUTE_S, Alive, Basis, Call, Fee, Head, Row, 
 from policies.sla.histogram import Commitment
 from policies.sla.instants import written
 from policies.sla.period import period
+from policies.sla.record import Record, monthly
 from policies.sla.spans import Span, difference, intersection, spans
 from policies.sla.terms import FIELDS, SlaTerms, terms_of
 from policies.sla.traffic import Traffic
@@ -65,6 +70,25 @@ def basis_of(case: Mapping[str, Any]) -> Basis:
         alive=tuple(_alive(given, seen)),
         acts=links(acts_of(case, tenant)),
     )  # fmt: skip
+
+
+@lru_cache(maxsize=128)
+def _record(name: str) -> Record:
+    return monthly(basis_of(case_named(name)))
+
+
+def record_of(name: str) -> Record:
+    """The record of the case; it is worked out once."""
+    return deepcopy(_record(name))
+
+
+def altered(lines: list[str], at: int, change: Callable[[dict[str, Any]], object], *, seal: bool = False) -> list[str]:
+    """The lines of an export with one changed; ``seal`` puts the digest right again."""
+    value = json.loads(lines[at])
+    change(value)
+    if seal:
+        value["sha256"] = digest({key: each for key, each in value.items() if key != "sha256"})
+    return [*lines[:at], json.dumps(value) + "\n", *lines[at + 1 :]]
 
 
 def _instant(text: str | None) -> int | None:

@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 
-from policies.sla.canonical import digest
 from policies.sla.chain import Withheld
 from policies.sla.evidence import Basis, Failing
 from policies.sla.export import LONGEST_LINE, Unreadable, read, write
 from policies.sla.record import monthly
 from policies.sla.verification import Finding, verification
-from tests.policies.sla_bases import basis_of, calls_of, case_named
+from tests.policies.sla_bases import altered, basis_of, calls_of, case_named
 
 MONTH = "late_extension_not_excluded"
 """Has downtime, two announcements, and evidence that it turns on."""
@@ -46,15 +45,6 @@ def first(lines: list[str], kind: str, fits: Callable[[dict[str, Any]], bool] = 
     return next(at for at, line in enumerate(lines) if (got := json.loads(line))["kind"] == kind and fits(got))
 
 
-def altered(lines: list[str], at: int, change: Callable[[dict[str, Any]], object], *, seal: bool = False) -> list[str]:
-    """The lines with one changed; ``seal`` puts the digest right again."""
-    value = json.loads(lines[at])
-    change(value)
-    if seal:
-        value["sha256"] = digest({key: each for key, each in value.items() if key != "sha256"})
-    return [*lines[:at], json.dumps(value) + "\n", *lines[at + 1 :]]
-
-
 ODD = ("customer_caused_for_another_tenant", "cancelled_maintenance", "quorum_of_two", "contract_starts_mid_month",
        "dst_autumn_month_repeated_hour", "third_party_upstream_only", "platform_scope_same_moment")  # fmt: skip
 
@@ -62,6 +52,7 @@ ODD = ("customer_caused_for_another_tenant", "cancelled_maintenance", "quorum_of
 @pytest.mark.parametrize("name", ODD)
 def test_what_is_written_is_read_back_and_written_the_same(name: str) -> None:
     basis = basis_of(case_named(name))
+    basis = replace(basis, rows=basis.rows[:: 1 + len(basis.rows) // 2_000])  # more of a background says nothing more
     written = list(write(basis))
     export = read(written)
     assert export.altered == ()

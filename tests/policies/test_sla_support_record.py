@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from policies.model import BusinessTime, Calendar
-from policies.sla.canonical import digest
 from policies.sla.evidence import Basis
 from policies.sla.export import Unreadable, read, write
 from policies.sla.instants import read as instant
@@ -28,7 +27,7 @@ from policies.sla.support import (
     in_words,
 )
 from policies.sla.verification import verification
-from tests.policies.sla_bases import basis_of, case_named
+from tests.policies.sla_bases import altered, basis_of, case_named
 
 HOUR_US = 3_600_000_000
 OFFICE = Calendar(name="office", zone="Europe/Berlin", open=dict.fromkeys(range(5), ((540, 1020),)))
@@ -212,14 +211,6 @@ def test_cases_are_read_back_as_they_were_written(lines: list[str], with_cases: 
 
 def at_of(lines: list[str], ticket: str) -> int:
     return next(at for at, line in enumerate(lines) if json.loads(line).get("ticket") == ticket)
-
-
-def altered(lines: list[str], at: int, change: Callable[[dict[str, Any]], object], *, seal: bool = False) -> list[str]:
-    value = json.loads(lines[at])
-    change(value)
-    if seal:
-        value["sha256"] = digest({key: each for key, each in value.items() if key != "sha256"})
-    return [*lines[:at], json.dumps(value) + "\n", *lines[at + 1 :]]
 
 
 def answer_earlier(value: dict[str, Any]) -> None:

@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 from gateway.cli import app
 from gateway.command_line import UsageError
 from gateway.ledger.database import Database
+from gateway.ledger.store import RETENTION_S
 from gateway.settings import Settings
-from gateway.sla import ledger_cli
+from gateway.sla import close_cli, ledger_cli, report_cli
 from gateway.sla.ledger import opened
-from gateway.sla.ledger_cli import file_name
+from gateway.sla.report_cli import file_name
 from policies.sla.evidence import Basis, Call
 from policies.sla.instants import written, written_us
 from policies.sla.period import month_at, months_before, period
@@ -35,7 +36,8 @@ NOON = APRIL.start_s + 10 * DAY + 12 * HOUR
 
 @pytest.fixture(autouse=True)
 def the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_cli, "_now_s", lambda: NOW)
+    for module in (ledger_cli, close_cli, report_cli):
+        monkeypatch.setattr(module, "now_s", lambda: NOW)
 
 
 class Operator:
@@ -254,8 +256,8 @@ def test_the_state_is_that_of_the_last_closed_slots(operator: Operator, bad: int
 
 def test_the_internal_objective_is_for_operators_alone(busy: Operator) -> None:
     tiers = busy.policies / "tiers.yaml"
-    stricter = 'sla: {target: 99.9%, internal: {target: 99.97%, latency: ["99% under 50ms"]},'
-    tiers.write_text(tiers.read_text().replace("sla: {target: 99.9%,", stricter))
+    stricter = 'sla: {target: 99.9%, internal: {target: 99.97%, latency: ["99% under 50ms"]}'
+    tiers.write_text(tiers.read_text().replace("sla: {target: 99.9%", stricter))
     standing = busy.json("status", "acme")["standings"][0]
     assert (standing["internal"]["target_percent"], standing["internal"]["met"]) == ("99.97", True)
     said = busy.run("status", "acme")
@@ -419,3 +421,18 @@ def test_the_rows_of_a_basis_are_all_the_tenants(busy: Operator) -> None:
     finally:
         found.close()
     assert {row.tenant for row in basis.rows} == {"acme", None}
+
+
+def test_of_a_month_that_may_be_forgotten_no_figure_is_made(
+    busy: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """Its first days, and what was down in them, are gone: what is left would be a better month."""
+    busy.run("close", MONTH, "--tenant", "globex")
+    whole = busy.run("report", "globex", MONTH)
+    kept_until_s = APRIL.start_s - DAY + RETENTION_S
+    for late_s, code in ((0, 0), (1, 0), (DAY, 64)):
+        monkeypatch.setattr(ledger_cli, "_now_s", lambda late_s=late_s: kept_until_s + late_s)
+        said = busy.run("close", MONTH, "--tenant", "globex", "--dry-run", code=code)
+    assert "are forgotten: no figure is made of what is left" in said
+    assert "are forgotten" in busy.run("report", "acme", MONTH, code=64)
+    assert busy.run("report", "globex", MONTH) == whole

@@ -25,7 +25,7 @@ from policies.sla.record import Record, monthly
 from policies.sla.support import SeverityChange
 from policies.sla.terms import Chronic
 from tests.gateway.sla.test_verify import tiergate
-from tests.policies.sla_bases import basis_of, case_named, links
+from tests.policies.sla_bases import basis_of, case_named, links, record_of
 from tests.policies.test_sla_support_record import PREMIUM, case, quick_and_slow
 
 MONTH = "late_extension_not_excluded"
@@ -92,7 +92,7 @@ def quarter(tmp_path: Path, basis: Basis) -> list[Path]:
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_every_month_makes_a_page_that_needs_nothing_else(name: str) -> None:
-    shown = page(monthly(basis_of(case_named(name))))
+    shown = page(record_of(name))
     tags = {tag for tag, _ in shown.tags}
     assert not tags & {"script", "link", "img", "iframe", "object", "embed", "base", "form", "a"}
     for tag, attributes in shown.tags:

@@ -26,7 +26,7 @@ from policies.sla.terms import terms_of
 from policies.sla.verification import verification
 from tests.gateway.sla_page.month import DAY, NOON, figure, traffic
 from tests.gateway.sla_page.ways import RULES, example, examples
-from tests.policies.sla_bases import basis_of, case_named
+from tests.policies.sla_bases import basis_of, case_named, record_of
 from tests.policies.sla_outcome_vectors import outcome
 
 OURS = {"a managed upstream": "managed", "a third party's upstream": "third_party", "your own upstream": "customer"}
@@ -159,7 +159,7 @@ def _() -> str:
 
 @example("R1", r"verdict on ([\d.]+) % where ([\d.]+) % was promised")
 def _(reached: str, target: str) -> str:
-    record = monthly(basis_of(case_named("just_under_99_0")))
+    record = record_of("just_under_99_0")
     assert (record["figure"]["uptime_percent"], record["figure"]["target_percent"]) == (reached, target)
     return str(record["figure"]["verdict"])
 
