@@ -153,7 +153,8 @@ class _Guard:
         if posting is not None:
             return None
         if method not in ("GET", "HEAD"):
-            return PlainTextResponse("this listener is read-only\n", 405, {"allow": "GET, HEAD"})
+            off = "; TIERGATE_IMPORT_TOKEN would open /ledger/" if path.startswith("/ledger/") else ""
+            return PlainTextResponse(f"this listener is read-only{off}\n", 405, {"allow": "GET, HEAD"})
         return None
 
 

@@ -145,7 +145,7 @@ def _known(register: Register, name: str) -> list[Request]:
     found = parts_of(register, name)
     if not found:
         near = closest(name, [each.exclusion.id for each in register.requests])
-        raise NotUsable(f"nothing is recorded of {name}" + (f"; {near}" if near else ""))
+        raise NotUsable(f"nothing is recorded of {name}; {near or '`tiergate sla acts` lists what is'}")
     return found
 
 

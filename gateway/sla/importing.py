@@ -149,6 +149,8 @@ def _policy(settings: Settings, env: Mapping[str, str]) -> PolicySet:
             continue
         if policy is not None:
             return policy
+    if not settings.policies.is_dir():
+        raise NotTaken(f"there is no policy directory {settings.policies}; --policies or TIERGATE_POLICIES names it")
     check = f"`tiergate check {settings.policies}`"
     raise NotTaken(f"the policies in {settings.policies} do not say who the tenants are; {check} says why")
 

@@ -45,7 +45,8 @@ def policy_of(settings: Settings) -> PolicySet:
     try:
         found = load(settings.policies, env=os.environ, secrets_dir=settings.secrets_dir)
     except OSError as error:
-        raise NoPolicies(f"policy directory {settings.policies}: {error.strerror}; name it with --policies") from error
+        named = "--policies or TIERGATE_POLICIES names it"
+        raise NoPolicies(f"policy directory {settings.policies}: {error.strerror}; {named}") from error
     if found.policy is None:
         first = next(each for each in found.findings if each.severity == "error")
         said = f"{first.file}:{first.line}: {first.message}"

@@ -91,6 +91,9 @@ def report(
         if words and PERIOD.fullmatch(words[-1]):
             made = _records(words, platform=platform, provisional=provisional, fee=fee, **where)
             record = verify.joined(made)
+        elif words and not platform and _means_a_tenant(words):
+            lacks = f"{words[1]!r} is no month" if len(words) == 2 else "no month is named"
+            raise UsageError(f"{lacks}: say {words[0]} 2026-10, or {words[0]} 2026-Q3 for a quarter")
         elif words and not platform:
             record = verify.report_record([Path(each) for each in words], counting("reading"))
         else:
@@ -113,6 +116,11 @@ def _failing() -> Iterator[None]:
         fail(str(error), EXIT_ENVIRONMENT)
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}", EXIT_ENVIRONMENT)
+
+
+def _means_a_tenant(words: list[str]) -> bool:
+    """Whether the first word is nothing like the name of an export."""
+    return len(words) < 3 and not any(sign in words[0] for sign in "./") and not Path(words[0]).exists()
 
 
 def _report_all(period: str, format: ReportFormat, out: Path, provisional: bool, where: dict[str, Any]) -> None:

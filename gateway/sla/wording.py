@@ -15,5 +15,8 @@ def uptime(percent: str | None) -> str:
 
 
 def in_words(figure: Mapping[str, Any]) -> str:
-    """A record's figure: ``99.8843 %, 3000 s of downtime, missed``."""
-    return f"{uptime(figure['uptime_percent'])}, {figure['downtime_seconds']} s of downtime, {figure['verdict']}"
+    """``99.8843 %, 3000 s of downtime, missed``; no data is no figure (spec P3), no promise no verdict (V6)."""
+    if figure["uptime_percent"] is None:
+        return uptime(None)
+    verdict = "nothing promised" if figure["verdict"] == "no_promise" else figure["verdict"]
+    return f"{uptime(figure['uptime_percent'])}, {figure['downtime_seconds']} s of downtime, {verdict}"

@@ -66,7 +66,10 @@ def opened(tenant: str, sla: str, period: str, deadline_s: int, *, auto_claim: b
 def moved(claim: Claim, to: State, at_s: int) -> Claim:
     """The claim in its next state. Raises ``ValueError`` for a step that is none, and for a claim that is late."""
     if to not in NEXT[claim.state]:
-        raise ValueError(f"a claim that is {claim.state} cannot become {to}")
+        then = " or ".join(NEXT[claim.state])
+        raise ValueError(
+            f"a claim that is {claim.state} cannot become {to}; {f'it becomes {then}' if then else 'nothing follows'}"
+        )
     if to == "claimed" and at_s >= claim.deadline_s:
         raise ValueError("the claim window is over")
     if to == "expired" and at_s < claim.deadline_s:

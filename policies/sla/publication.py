@@ -30,6 +30,7 @@ from policies.sla.promises import (
     terms_for,
 )
 from policies.sla.reading import filled, mapping, or_none, some_keys, text
+from policies.sla.terms import Band
 from policies.sla.versions import DAY_S, Refusal, Version, refusal_of_change
 
 VERSION: Final = "version"
@@ -39,6 +40,10 @@ LAYER: Final = "layer"
 MOST_TEXT: Final = 262_144
 _NAMED: Final = 20
 """How many refused changes a message names."""
+
+_LONG: Final = 120
+_AROUND: Final = 20
+"""How much of a long value is shown, and how much of that before what changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,10 +273,25 @@ def _reason(refused: Affected, from_s: int, at_s: int) -> str:
 
 
 def said(change: Change) -> str:
-    """``target 99.9 -> 99.5``."""
-    return f"{change.field} {_short(change.before)} -> {_short(change.after)}"
+    """``target 99.9 -> 99.5``; of two long values the part from where they differ."""
+    before, after = _text(change.before), _text(change.after)
+    same = 0
+    if max(len(before), len(after)) > _LONG:
+        while same < min(len(before), len(after)) and before[same] == after[same]:
+            same += 1
+        same = max(0, same - _AROUND)
+    return f"{change.field} {_cut(before, same)} -> {_cut(after, same)}"
 
 
-def _short(value: object) -> str:
-    text = canonical(plain(value)).decode().strip('"')
-    return text if len(text) <= 120 else f"{text[:117]}..."
+def _text(value: object) -> str:
+    if isinstance(value, tuple) and value and all(isinstance(each, Band) for each in value):
+        return ", ".join(
+            f"{plain(each.min)} %: {plain(each.credit)} %{' and termination' if each.termination else ''}"
+            for each in value
+        )
+    return canonical(plain(value)).decode().strip('"')
+
+
+def _cut(text: str, start: int) -> str:
+    head, rest = "..." if start else "", text[start:]
+    return head + (rest if len(rest) <= _LONG else f"{rest[: _LONG - 3]}...")

@@ -14,6 +14,7 @@ from typing import Literal
 
 from policies.sla.evaluate import Evidence, Figure
 from policies.sla.evidence import MINUTE_S, Basis, Call, evidence_of, figure_of, judged_rows
+from policies.sla.instants import written
 from policies.sla.own_log import Entry
 from policies.sla.traffic import Traffic
 
@@ -74,11 +75,16 @@ class Reconciliation:
 
 
 def reconcile(basis: Basis, entries: Iterable[Entry]) -> Reconciliation:
-    """Raises ``ValueError`` for the platform's export: a log is held against the export of whose it is."""
+    """Raises ``ValueError`` for the platform's export, as a log is held against the export of whose it is, and for one
+    whose requests all lie outside of the judged time: to compare nothing is not to agree.
+    """
     if basis.head.tenant is None:
         raise ValueError("this is the platform's export; a log is held against its tenant's own")
     listed = list(entries)
     inside = [each for each in listed if _is_judged(each.at_us // 1_000_000, basis)]
+    if listed and not inside:
+        known = f"{basis.head.period.name} as it was known at {written(basis.head.known_until_s)}"
+        raise ValueError(f"nothing to compare: none of the {len(listed)} requests of your log lies in {known}")
     by_calls = bool(basis.calls) and any(each.id is not None for each in inside)
     unlisted = _unlisted(basis, inside) if by_calls else []
     covered = frozenset(minute_of(call.known_us) for call in basis.calls) if by_calls else frozenset()

@@ -352,7 +352,7 @@ def test_a_credit_is_claimed_decided_on_and_applied() -> None:
     log.say("claim", tenant="acme", period="2026-03", to="claimed", by="support", now="2026-05-06T23:59:59Z")
     with pytest.raises(ValueError, match="support recorded the claim of acme for 2026-03; another person"):
         log.say("claim", tenant="acme", period="2026-03", to="approved", by="support")
-    with pytest.raises(ValueError, match="claimed cannot become applied"):
+    with pytest.raises(ValueError, match="claimed cannot become applied; it becomes approved or rejected"):
         log.say("claim", tenant="acme", period="2026-03", to="applied", by="billing")
     log.say("claim", tenant="acme", period="2026-03", to="approved", by="billing")
     log.say("claim", tenant="acme", period="2026-03", to="applied", by="billing", now="2026-09-01T00:00:00Z")

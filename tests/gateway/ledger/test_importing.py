@@ -230,7 +230,9 @@ def test_without_a_token_for_imports_there_is_no_such_place() -> None:
     admin = create_admin(Shown(), Address(host="127.0.0.1", port=9900), None)
     client = TestClient(admin, base_url="http://127.0.0.1:9900")
     assert client.get("/ledger/edge").status_code == 404
-    assert client.post("/ledger/edge?source=lb", content=EDGE).status_code == 405, "the listener is read-only"
+    refused = client.post("/ledger/edge?source=lb", content=EDGE)
+    assert refused.status_code == 405, "the listener is read-only"
+    assert "TIERGATE_IMPORT_TOKEN" in refused.text
 
 
 # --- as a command ---------------------------------------------------------------------------------------------------

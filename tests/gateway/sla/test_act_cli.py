@@ -22,7 +22,9 @@ from gateway.settings import Settings
 from gateway.sla import log_book, recording
 from gateway.sla.effects import effects, terms_by_promise
 from policies.sla.acts import requests
+from policies.sla.adverse import Change
 from policies.sla.chain import Act, Link, append
+from policies.sla.publication import said as change_said
 from policies.sla.scope import groups_served_by
 from tests.gateway.ledger.recording import NOON_S
 from tests.gateway.processes import ROOT
@@ -298,6 +300,20 @@ def test_what_is_for_the_worse_is_marked_and_needs_its_notice(operator: Operator
     assert "not recorded: version 2.0.0 cannot take effect" in operator.run(*given, code=1)
     operator.run("version", "2.0.0", "--effective-from", found["earliest"][:7])
     assert [link.act.kind for link in operator.links] == ["version", "version"]
+
+
+def test_a_change_of_long_terms_shows_what_changed(operator: Operator) -> None:
+    operator.run("version", "1.0.0", "--effective-from", month(1))
+    operator.edit("sla.yaml", "{min: 95.0%, credit: 25%}", "{min: 95.0%, credit: 20%}")
+    shown = operator.run("version", "2.0.0", "--effective-from", month(1), "--dry-run", code=1)
+    before = "99.9 %: 0 %, 99 %: 10 %, 95 %: 25 %, 0 %: 50 % and termination"
+    assert f"the service: bands {before} -> {before.replace('25', '20')}  ! lower credit" in shown
+
+
+def test_of_two_long_values_the_part_that_differs_is_shown() -> None:
+    days = [f"2026-01-{day:02}" for day in range(1, 32)]
+    change = Change(field="calendar", before=tuple(days), after=(*days[:-1], "2026-02-01"))
+    assert change_said(change) == 'calendar ..."2026-01-30","2026-01-31"] -> ..."2026-01-30","2026-02-01"]'
 
 
 @pytest.mark.parametrize(

@@ -390,9 +390,27 @@ def test_tenants_without_terms_are_named_and_do_not_stop_the_others(busy: Operat
     assert "acme: up" in said
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("acme",), "no month is named: say acme 2026-10"),
+        (("acme", "October"), "'October' is no month: say acme 2026-10"),
+    ],
+)
+def test_a_tenant_without_a_month_is_told_how_to_name_one(
+    operator: Operator, words: tuple[str, ...], said: str
+) -> None:
+    assert said in operator.run("report", *words, code=64)
+
+
+def test_an_export_that_is_not_there_is_a_file_that_is_not_there(operator: Operator) -> None:
+    assert "acme.jsonl: No such file" in operator.run("report", "acme.jsonl", code=3)
+
+
 def test_an_empty_ledger_has_no_data(operator: Operator) -> None:
     store(operator.url, (), ())
     assert "no data" in operator.run("status", "acme")
+    assert "acme, 2026-04: revision 1 published (no data)" in operator.run("close", MONTH)
     assert json.loads(operator.run("report", "acme", MONTH))["figure"]["verdict"] == "no_data"
 
 
@@ -413,7 +431,7 @@ def test_of_a_month_that_may_be_forgotten_no_figure_is_made(
     whole = busy.run("report", "globex", MONTH)
     kept_until_s = APRIL.start_s - DAY + RETENTION_S
     for late_s, code in ((0, 0), (1, 0), (DAY, 64)):
-        for module in (close_cli, report_cli):
+        for module in (ledger_cli, close_cli, report_cli):
             monkeypatch.setattr(module, "now_s", lambda late_s=late_s: kept_until_s + late_s)
         said = busy.run("close", MONTH, "--tenant", "globex", "--dry-run", code=code)
     assert "are forgotten: no figure is made of what is left" in said

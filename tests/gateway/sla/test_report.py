@@ -139,6 +139,34 @@ def test_a_running_month_says_so(basis: Basis) -> None:
     assert "Provisional." not in page(monthly(basis)).text
 
 
+def test_a_month_that_is_over_and_not_closed_is_not_handed_out_as_final(basis: Basis) -> None:
+    open_head = replace(basis.head, published_at_s=None)
+    closed_head = replace(basis.head, published_at_s=read("2026-05-06T00:00:00Z"))
+    assert "Not published." in page(monthly(replace(basis, head=open_head))).text
+    assert "Not published." not in page(monthly(replace(basis, head=closed_head))).text
+
+
+def test_the_last_day_of_a_drawing_is_written_within_it(basis: Basis) -> None:
+    page_text = formats.as_html(monthly(basis)).decode()  # April: the 29th begins 67 of 1,000 from the edge
+    assert re.search(r'<text x="930" y="52" text-anchor="end"[^>]*>29 April<', page_text)
+    assert re.search(r'<text x="3" y="52" font-size[^>]*>1 April<', page_text)
+
+
+def test_an_owner_comes_from_a_version_only_where_there_is_one(basis: Basis) -> None:
+    head = replace(basis.head, owners={"crm": "managed"}, version=None)
+    text = page(monthly(replace(basis, head=head))).text
+    assert "upstream crm run by us policy files" in text
+    assert "SLA version" not in text
+
+
+def test_no_word_of_a_table_is_broken_to_fit_a_sheet_of_paper(basis: Basis) -> None:
+    style = re.sub(r"\s+", " ", formats.as_html(monthly(basis)).decode())
+    (cells,) = re.findall(r"th, td \{ text-align[^}]*\}", style)
+    assert "overflow-wrap: break-word" in cells  # `anywhere` lets a column shrink to less than its longest word
+    printed = style.partition("@media print")[2]
+    assert ".scroll { overflow: visible; }" in printed  # paper does not scroll: what is cut off is lost
+
+
 def hostile(basis: Basis) -> Record:
     """Somebody's names and notes as an attack on whoever reads the report."""
     content = {"id": HOSTILE, "from": "2026-04-20T00:00:00Z", "to": "2026-04-20T01:00:00Z", "note": HOSTILE}

@@ -271,6 +271,11 @@ def test_a_log_that_cannot_be_read_is_3_with_line_and_reason(tmp_path: Path, bas
         reconciled(tmp_path, short(basis), log)
 
 
+def test_a_log_of_another_month_is_not_said_to_agree(tmp_path: Path, basis: Basis) -> None:
+    with pytest.raises(verify.NotUsable, match="none of the 1 requests of your log lies in 2026-04"):
+        reconciled(tmp_path, short(basis), '{"time": "2026-07-15T02:00:00Z", "status": 200}\n')
+
+
 def test_an_empty_log_is_no_disagreement_and_no_crash(tmp_path: Path, basis: Basis) -> None:
     assert reconciled(tmp_path, basis, "").reconciled.entries == 0
 
