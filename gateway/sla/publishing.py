@@ -87,8 +87,8 @@ def examined(book: Book, draft: Draft, actor: str) -> Examined:
     last = book.register.editions[-1] if book.register.editions else None
     try:
         new = _edition(acts)
-        found = affected(last, new, book.register.contracts)
-        earliest_s = earliest(last, new, book.register.contracts)
+        found = affected(book.register.editions, new, book.register.contracts)
+        earliest_s = earliest(book.register.editions, new, book.register.contracts)
     except ValueError:  # then the refusal says why
         found, earliest_s = (), None
     return Examined(draft=draft, found=found, refusal=refusal, earliest_s=earliest_s, is_first=last is None)

@@ -31,7 +31,7 @@ from policies.sla.promises import (
 )
 from policies.sla.reading import filled, mapping, or_none, some_keys, text
 from policies.sla.terms import Band
-from policies.sla.versions import DAY_S, Refusal, Version, refusal_of_change
+from policies.sla.versions import DAY_S, Refusal, Version, governing, refusal_of_change
 
 VERSION: Final = "version"
 """What is promised from a month on: ``id, version, effective_from, text, policy``."""
@@ -58,12 +58,14 @@ class Edition:
 class Affected:
     """What a version changes for one of those it is promised to: ``the service``, ``tier x``, ``tenant y``.
 
-    ``before`` None: there was no version. ``refusal`` None: it may come into force as it says.
+    ``before`` None: there was no version. ``notice_days``: what is due for the worse. ``refusal`` None: it may come
+    into force as it says.
     """
 
     whose: str
     before: Promise | None
     after: Promise
+    notice_days: int
     refusal: Refusal | None
 
     @property
@@ -142,13 +144,13 @@ def _is_partial(promises: Promises, tenant: str) -> bool:
     return own is not None and own.department_of is not None and own.department_of not in promises.tenants
 
 
-def check_next(last: Edition | None, new: Edition, contracts: Mapping[str, Contract]) -> None:
-    """Raises ``ValueError`` that says why ``new`` cannot be published behind ``last``, and from when it could."""
-    if last is not None:
-        _check_order(last.version, new.version)
-    refused = [each for each in affected(last, new, contracts) if each.refusal is not None]
+def check_next(editions: Sequence[Edition], new: Edition, contracts: Mapping[str, Contract]) -> None:
+    """Raises ``ValueError`` that says why ``new`` cannot be published behind ``editions``, and from when it could."""
+    if editions:
+        _check_order(editions[-1].version, new.version)
+    refused = [each for each in affected(editions, new, contracts) if each.refusal is not None]
     if refused:
-        raise ValueError(_said(new.version, refused, earliest(last, new, contracts)))
+        raise ValueError(_said(new.version, refused, earliest(editions, new, contracts)))
 
 
 def _check_order(last: Version, new: Version) -> None:
@@ -164,22 +166,40 @@ def _check_order(last: Version, new: Version) -> None:
         raise ValueError(f"version {last.number} {said}")
 
 
-def affected(last: Edition | None, new: Edition, contracts: Mapping[str, Contract]) -> tuple[Affected, ...]:
+def affected(editions: Sequence[Edition], new: Edition, contracts: Mapping[str, Contract]) -> tuple[Affected, ...]:
     """What changes, for whom; of a first version, everybody it is promised to. Those without a change are left out."""
-    service = _compared(last, new, ("the service", None, None))
-    found = [service, *(_compared(last, new, each) for each in _promised_to(last, new, contracts))]
+    last = editions[-1] if editions else None
+    service = _compared(editions, new, ("the service", None, None))
+    found = [service, *(_compared(editions, new, each) for each in _promised_to(last, new, contracts))]
     return tuple(each for each in found if each.refusal is not None or each.before != each.after)
 
 
-def _compared(last: Edition | None, new: Edition, of: tuple[str, str | None, str | None]) -> Affected:
+def _compared(editions: Sequence[Edition], new: Edition, of: tuple[str, str | None, str | None]) -> Affected:
     whose, tenant, tier = of
+    last = editions[-1] if editions else None
     after = promise_for(new.promises, tenant, tier)
     before = None if last is None else promise_for(last.promises, tenant, tier)
     from_s = new.version.effective_from_s
     if whose != "the service":  # the SLA's zone is the service's; a month of another begins with its own (V2)
         from_s = first_month(from_s, after.terms.zone if before is None else before.terms.zone)
-    refusal = refusal_of_change(before, after, published_at_s=new.version.published_at_s, effective_from_s=from_s)
-    return Affected(whose=whose, before=before, after=after, refusal=refusal)
+    days = _notice_days(editions, new.version.published_at_s, tenant, tier)
+    refusal = refusal_of_change(
+        before, after, published_at_s=new.version.published_at_s, effective_from_s=from_s, notice_days=days
+    )
+    return Affected(whose=whose, before=before, after=after, notice_days=days, refusal=refusal)
+
+
+def _notice_days(editions: Sequence[Edition], at_s: int, tenant: str | None, tier: str | None) -> int:
+    """The longest of the terms in force and of all that are published and not in force yet: a shorter one binds nobody
+    before it is."""
+    in_force = governing((each.version for each in editions), at_s)
+    owed = [
+        each.promises
+        for each in editions
+        if each.version.effective_from_s > at_s or each.version == in_force
+        if tenant is None or not _is_partial(each.promises, tenant)
+    ]
+    return max((terms_for(each, tenant, tier).sla_change_notice_days for each in owed), default=0)
 
 
 def _promised_to(
@@ -228,18 +248,14 @@ def _tier_of(tenant: str, old: Promises, new: Edition, contracts: Mapping[str, C
     return bound if bound is not None or own is None else own.tier
 
 
-def earliest(last: Edition | None, new: Edition, contracts: Mapping[str, Contract]) -> int | None:
+def earliest(editions: Sequence[Edition], new: Edition, contracts: Mapping[str, Contract]) -> int | None:
     """The first instant at which ``new`` could take effect if it is published when it says; None: at none."""
     at_s = new.version.published_at_s
-    notices = [
-        each.before.terms.sla_change_notice_days
-        for each in affected(last, new, contracts)
-        if each.adverse and each.before
-    ]
-    free_s = max(at_s + DAY_S * max(notices, default=0), 0 if last is None else last.version.effective_from_s)
+    notices = [each.notice_days for each in affected(editions, new, contracts) if each.adverse]
+    free_s = max(at_s + DAY_S * max(notices, default=0), editions[-1].version.effective_from_s if editions else 0)
     from_s = first_month(free_s, terms_for(new.promises, None, None).zone)
     then = replace(new, version=replace(new.version, effective_from_s=from_s))
-    return None if any(each.refusal for each in affected(last, then, contracts)) else from_s
+    return None if any(each.refusal for each in affected(editions, then, contracts)) else from_s
 
 
 def first_month(at_s: int, zone: str) -> int:
@@ -267,7 +283,7 @@ def _reason(refused: Affected, from_s: int, at_s: int) -> str:
         return f"it begins no month of {zone} (those around it: {written(around.start_s)}, {written(around.end_s)})"
     if not refused.adverse or refused.before is None:
         return f"it would be published {duration(at_s - from_s)} after that"
-    days = refused.before.terms.sla_change_notice_days
+    days = refused.notice_days
     worse = ", ".join(f"{each.adverse} ({said(each)})" for each in refused.adverse)
     return f"{refused.whose} would get {worse} with {duration(from_s - at_s)} of notice, and {days} days are due"
 

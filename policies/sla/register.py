@@ -156,7 +156,7 @@ class _Found:
         if self.pending:
             raise ValueError(f"terms of version {', '.join(self.pending)} are recorded, and that comes first")
         edition = publication.edition_of(version, MappingProxyType(layers))
-        publication.check_next(self.editions[-1] if self.editions else None, edition, self.contracts)
+        publication.check_next(self.editions, edition, self.contracts)
         self.editions.append(edition)
 
     def bind(self, act: Act) -> None:

@@ -91,19 +91,22 @@ def refusal(
 
 
 def refusal_of_change(
-    before: Promise | None, after: Promise, *, published_at_s: int, effective_from_s: int
-) -> Refusal | None:
+    before: Promise | None, after: Promise, *, published_at_s: int, effective_from_s: int,
+    notice_days: int | None = None,
+) -> Refusal | None:  # fmt: skip
     """The same for a version that takes the place of what was promised before; None: the first version.
 
-    The notice is that of the terms still in force, so that it cannot be shortened by the change that it is for. A
-    change of zone must begin a month in both, or some hours would lie in two months, or in none.
+    The notice is that of the terms still in force, so that it cannot be shortened by the change that it is for:
+    ``notice_days`` where these are not ``before``, which may be published and not be in force yet. A change of zone
+    must begin a month in both, or some hours would lie in two months, or in none.
     """
     terms = after.terms if before is None else before.terms
     if not begins_month(effective_from_s, after.terms.zone):
         return "effective_from_not_period_start"
     return refusal(
         published_at_s=published_at_s, effective_from_s=effective_from_s, zone=terms.zone,
-        notice_days=terms.sla_change_notice_days, material_adverse=before is not None and bool(adverse(before, after)),
+        notice_days=terms.sla_change_notice_days if notice_days is None else notice_days,
+        material_adverse=before is not None and bool(adverse(before, after)),
     )  # fmt: skip
 
 

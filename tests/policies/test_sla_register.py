@@ -127,6 +127,19 @@ def test_a_contract_that_begins_with_a_version_has_lost_nothing_by_it() -> None:
         log.publish("1.1.0", JUNE, promises(tenants={"acme": own(target="99.5")}), now="2026-05-30T00:00:00Z")
 
 
+def test_a_shorter_notice_is_owed_once_it_is_in_force_and_not_before() -> None:
+    """Else a version to come that asks for none would let another one take its place on the eve of its month."""
+    shorter = {"service": {"target": "99.9", "sla_change_notice_days": 0}}
+    worse = {"service": {"target": "99.5", "sla_change_notice_days": 0}}
+    log = published()
+    log.publish("1.1.0", JUNE, promises(**shorter), now="2026-03-01T00:00:00Z")
+    with pytest.raises(
+        ValueError, match="with 24:00:00 of notice, and 60 days are due; published now, the earliest is"
+    ):
+        log.publish("1.2.0", JUNE, promises(**worse), now="2026-05-31T00:00:00Z")
+    log.publish("1.2.0", JULY, promises(**worse), now="2026-06-01T00:00:00Z")
+
+
 def test_a_pinned_customer_is_not_asked() -> None:
     log = published(tenants={"acme": own(claim_days=60)})
     log.say("pin", tenant="acme", number="1.0.0", until="2027-01-01T00:00:00Z")
