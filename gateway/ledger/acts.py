@@ -72,7 +72,7 @@ def broken(rows: Iterable[ActRow]) -> Break | None:
         if row.previous != last:
             return Break(number=number, reason="it does not continue the link before it")
         if at_s is not None and row.at_s < at_s:
-            return Break(number=number, reason="it is dated before the link before it")
+            return Break(number=number, reason="it is dated before a link before it")
         if _hash(row) != row.hash:
             return Break(number=number, reason="its content is not what was recorded")
         last, at_s = row.hash, row.at_s

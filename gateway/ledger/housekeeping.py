@@ -76,8 +76,7 @@ class Housekeeper:
         limit_s = (now_s - RETENTION_S) // DAY_S * DAY_S
         if not store.has_before(limit_s):
             return
-        kept_s = kept_from_s(register(links(store.database)), now_s)
-        before_s = limit_s if kept_s is None else min(limit_s, kept_s // DAY_S * DAY_S)
+        before_s = forgotten_before_s(register(links(store.database)), now_s)
         if store.has_before(before_s):
             store.forget(before_s, now_s)
             log.info("what the ledger held from before %s was forgotten", written(before_s))
@@ -88,6 +87,13 @@ class Housekeeper:
                 self.tidy()
             except Exception:
                 log.exception("the ledger was not tidied")  # the thread stays, the next hour tries again
+
+
+def forgotten_before_s(found: Register, now_s: int) -> int:
+    """Of what ended before this instant nothing may be there any more."""
+    limit_s = (now_s - RETENTION_S) // DAY_S * DAY_S
+    kept_s = kept_from_s(found, now_s)
+    return limit_s if kept_s is None else min(limit_s, kept_s // DAY_S * DAY_S)
 
 
 def kept_from_s(found: Register, now_s: int) -> int | None:

@@ -256,7 +256,10 @@ class Store:
 
 _Key = TypeVar("_Key")
 _NAMED = ("tenant", "route_group", "replica", "boot")
-_ENTRY = tuple(slot_counter.c[column] for column in ("slot_s", "route_group", "replica", "boot", "seq", "counters"))
+_SUMS = ("good", "bad", "ignored")
+_ENTRY = tuple(
+    slot_counter.c[column] for column in ("slot_s", "route_group", "replica", "boot", "seq", "counters", *_SUMS)
+)
 
 
 def _names(rows: Iterable[Row]) -> Iterator[str]:
@@ -273,9 +276,12 @@ def _value(row: Row) -> dict[str, Any] | None:
         return None
     return {
         "tenant": row.tenant, "slot_s": row.slot_s, "route_group": row.group, "replica": row.replica, "boot": row.boot,
-        "seq": row.seq, "good": counters[0], "bad": sum(counters[1:ELIGIBLE]),
-        "ignored": sum(counters[ELIGIBLE:LATENCY]), "counters": row.counters,
+        "seq": row.seq, "counters": row.counters, **dict(zip(_SUMS, _sums(counters), strict=True)),
     }  # fmt: skip
+
+
+def _sums(counters: Counters) -> tuple[int, int, int]:
+    return counters[0], sum(counters[1:ELIGIBLE]), sum(counters[ELIGIBLE:LATENCY])
 
 
 def _edge_row(replica: str, each: Edge, seq: int) -> Row:
@@ -316,8 +322,12 @@ def _during(column: ColumnElement[int], from_s: int, to_s: int) -> tuple[ColumnE
 
 
 def _entry(row: Sequence[Any]) -> tuple[int, Entry]:
-    tenant, slot_s, route_group, replica, boot, seq, counters = row
-    return tenant, Entry(slot_s, route_group, replica, boot, seq, unpacked(counters))
+    """Raises ``ValueError`` for a row that its sums say is damaged: SQLite has no checksums that would."""
+    tenant, slot_s, route_group, replica, boot, seq, packed_, *sums = row
+    counters = unpacked(packed_)
+    if _sums(counters) != tuple(sums):
+        raise ValueError(f"a row of minute {slot_s} is damaged: its counters are not what they add up to beside them")
+    return tenant, Entry(slot_s, route_group, replica, boot, seq, counters)
 
 
 def _slots(

@@ -13,18 +13,21 @@ from typing import Any, TypeVar
 
 from gateway.ledger import acts
 from gateway.ledger.database import Database, default_url, parsed
-from gateway.ledger.store import Store
+from gateway.ledger.days import DAY_S
+from gateway.ledger.housekeeping import forgotten_before_s
+from gateway.ledger.store import RETENTION_S, Store
 from gateway.settings import Settings
-from gateway.sla.exporting import Background, Publication, background, basis
+from gateway.sla.exporting import Background, Publication, background, basis, seen
 from policies.format.units import closest
 from policies.model import ANONYMOUS
+from policies.sla import closed
 from policies.sla.agreement import Agreement, Plan, agreement
 from policies.sla.chain import Link, verify
 from policies.sla.closed import ClosedMonth
 from policies.sla.credit import minor_digits
 from policies.sla.evidence import Basis, Call, Fee
 from policies.sla.instants import read as instant
-from policies.sla.period import Period, months_before
+from policies.sla.period import Period
 from policies.sla.reading import decimal, shown
 from policies.sla.register import Register, register
 
@@ -105,10 +108,11 @@ class Ledger:
     ) -> Basis:
         """The evidence as it is now: of a closed month what its next revision would be made from.
 
-        Raises as ``agreement`` does, and ``NoSuch`` for a month that has not begun.
+        Raises as ``agreement`` does, and ``NoSuch`` for a month that has not begun, or that may be forgotten in part.
         """
         agreed = self.agreement(tenant, month)
         check_begun(agreed.period, now_s)
+        check_kept(agreed.period, self.register, now_s)
         before = self.register.closed(tenant, month)
         said = Publication(
             known_until_s=self.behind(agreed.period).known_until_s(now_s),
@@ -192,15 +196,18 @@ def check_begun(of: Period, now_s: int) -> None:
         raise NoSuch(f"{of.name} has not begun in {of.zone}: there is nothing to be judged yet")
 
 
+def check_kept(of: Period, register: Register, now_s: int) -> None:
+    """A figure of what is left would be another figure (D7). Raises ``NoSuch``."""
+    if seen(of)[0] < now_s - RETENTION_S and seen(of)[0] < forgotten_before_s(register, now_s):
+        raise NoSuch(
+            f"the minutes of {of.name} are older than {RETENTION_S // DAY_S} days, after which they are forgotten: no "
+            "figure is made of what is left. What was published of it, if it was closed, stands as it is"
+        )
+
+
 def missed_before(register: Register, agreed: Agreement) -> tuple[str, ...]:
     """The earlier months whose target was missed, as published, as far as the terms look back (C5)."""
-    chronic = agreed.terms.chronic
-    if chronic is None:
-        return ()
-    earliest = months_before(agreed.period.name, chronic.months - 1)
-    last = {name: each[-1] for (whose, name), each in register.closures.items() if whose == agreed.tenant and each}
-    missed = (name for name, each in last.items() if each.record["figure"]["verdict"] == "missed")
-    return tuple(sorted(name for name in missed if earliest <= name < agreed.period.name))
+    return closed.missed_before(register.closures, agreed.tenant, agreed.period.name, agreed.terms.chronic)
 
 
 def publication_of(record: Mapping[str, Any]) -> Publication:

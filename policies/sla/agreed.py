@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from policies.sla.closed import missed_before
 from policies.sla.evidence import Basis, Head
 from policies.sla.evidence_form import terms_value
-from policies.sla.promises import NOTHING_OWN, terms_for
+from policies.sla.promises import NOTHING_OWN, Own, terms_for
 from policies.sla.publication import Edition
 from policies.sla.register import Register, register
 from policies.sla.versions import governing
@@ -29,6 +30,17 @@ class Mismatch:
 def mismatches(basis: Basis) -> tuple[Mismatch, ...]:
     """Everything in which the head and the log differ. Raises ``ValueError`` for a log that makes no sense."""
     read = register(basis.acts)
+    return (*_of_months(read, basis.head), *_of_version(read, basis))
+
+
+def _of_months(read: Register, head: Head) -> Iterator[Mismatch]:
+    """Which earlier months were missed is what was published of them (C5)."""
+    found = missed_before(read.closures, head.tenant, head.period.name, head.terms.chronic)
+    if head.terms.chronic is not None and found != head.missed_before:
+        yield Mismatch(name="missed_before", claimed=list(head.missed_before), found=list(found))
+
+
+def _of_version(read: Register, basis: Basis) -> tuple[Mismatch, ...]:
     if not read.editions:
         return ()
     edition = _governing(read, basis.head)
@@ -64,14 +76,15 @@ def _of_terms(read: Register, edition: Edition, head: Head) -> Iterator[Mismatch
     own = edition.promises.tenants.get(head.tenant or "", NOTHING_OWN)
     if own.department_of is not None:
         return  # it stands on its customer's layer, which is not its own to read
-    terms = terms_for(edition.promises, head.tenant, _tier(read, head))
+    terms = terms_for(edition.promises, head.tenant, _tier(read, head, own))
     promised = terms_value(replace(terms, scope="platform") if head.tenant is None else terms)
     yield from _differing("terms", terms_value(head.terms), promised)
 
 
-def _tier(read: Register, head: Head) -> str | None:
-    """By contract, else the one that the head says its terms come from; one that says nothing adds nothing."""
-    bound = None if head.tenant is None else read.contract(head.tenant).tier_from(head.period.start_s)
+def _tier(read: Register, head: Head, own: Own) -> str | None:
+    """By contract or by its own layer, else the one that the head says its terms come from; one that says nothing adds
+    nothing."""
+    bound = None if head.tenant is None else read.contract(head.tenant).tier_from(head.period.start_s) or own.tier
     named = (origin.removeprefix("tier:") for origin in head.provenance.values() if origin.startswith("tier:"))
     return bound or next(named, None)
 

@@ -131,7 +131,7 @@ def _ruling(register: Register, plan: Plan, tenant: str | None, name: str) -> _R
 
 def _ruling_in(register: Register, plan: Plan, tenant: str | None, of: Period) -> _Ruling:
     edition = _edition(register, tenant, of)
-    tier = _tier(register, plan, tenant, of)
+    tier = _tier(register, plan, tenant, of, edition)
     promises = plan.promises if edition is None else edition.promises
     return _Ruling(
         version=None if edition is None else edition.version, promises=promises, tier=tier,
@@ -145,12 +145,17 @@ def _edition(register: Register, tenant: str | None, of: Period) -> Edition | No
     return None if found is None else register.edition(found.number)
 
 
-def _tier(register: Register, plan: Plan, tenant: str | None, of: Period | None) -> str | None:
-    """By contract, else as the policy files say, or for whom they no longer name as it was bound first."""
+def _tier(
+    register: Register, plan: Plan, tenant: str | None, of: Period | None, edition: Edition | None = None
+) -> str | None:
+    """By contract, else as the version says of whom it names, so that no edit of the files changes it unpublished; of
+    others as the files say, or for whom they no longer name as it was bound first."""
     if tenant is None:
         return None
     contract = register.contract(tenant)
+    own = None if edition is None else edition.promises.tenants.get(tenant)
     bound = None if of is None else contract.tier_from(of.start_s)
+    bound = own.tier if bound is None and own is not None else bound
     first = contract.bindings[0].tier if contract.bindings else None
     return plan.tiers.get(tenant, first) if bound is None else bound
 

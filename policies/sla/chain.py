@@ -79,26 +79,27 @@ def verify(links: Iterable[Link | Withheld], tip: str | None = None) -> Break | 
     A log that was cut short at its end still holds: ``tip`` is the last hash as somebody else kept it.
     """
     last: Link | Withheld | None = None
-    number = 0
+    number, latest_s = 0, None
     for number, link in enumerate(links, 1):
-        reason = _fault(link, number, last)
+        reason = _fault(link, number, last, latest_s)
         if reason is not None:
             return Break(number=number, reason=reason)
-        last = link
+        last, latest_s = link, link.act.at_s if isinstance(link, Link) else latest_s
     if tip is not None and tip != (ORIGIN if last is None else last.hash):
         return Break(number=number + 1, reason="the log does not end at the hash that was kept")
     return None
 
 
-def _fault(link: Link | Withheld, number: int, last: Link | Withheld | None) -> str | None:
+def _fault(link: Link | Withheld, number: int, last: Link | Withheld | None, latest_s: int | None) -> str | None:
+    """``latest_s``: when the last act that is shown was recorded; withheld ones lie between."""
     if link.number != number:
         return f"number {link.number} stands in place {number}"
     if link.previous != (ORIGIN if last is None else last.hash):
         return "it does not continue the link before it"
     if isinstance(link, Withheld):
         return None
-    if isinstance(last, Link) and link.act.at_s < last.act.at_s:
-        return "it is dated before the link before it"
+    if latest_s is not None and link.act.at_s < latest_s:
+        return "it is dated before a link before it"
     try:
         sound = _hash(link.previous, link.act) == link.hash
     except ValueError as error:

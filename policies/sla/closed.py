@@ -5,14 +5,15 @@ What a record says is ``record``; how two of them differ, and whom that serves, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
 from policies.sla.chain import Act
-from policies.sla.period import Period, month
+from policies.sla.period import Period, month, months_before
 from policies.sla.reading import count, mapping, or_none, sha256, some_keys, text
+from policies.sla.terms import Chronic
 
 CLOSE: Final = "close"
 """A month's record as published: ``tenant, period, revision, input_sha256, record``; tenant null is the platform."""
@@ -64,3 +65,20 @@ def closed(act: Act) -> ClosedMonth:
     content = act.content
     names: dict[str, Any] = {name: content[name] for name in ("tenant", "period", "revision", "input_sha256", "record")}
     return ClosedMonth(**names, published_at_s=act.at_s, by=act.actor)
+
+
+def missed_before(
+    closures: Mapping[tuple[str | None, str], Sequence[ClosedMonth]], tenant: str | None, month_: str,
+    chronic: Chronic | None,
+) -> tuple[str, ...]:  # fmt: skip
+    """The earlier months whose target was missed, as published, as far as the terms look back (C5)."""
+    if chronic is None:
+        return ()
+    earliest = months_before(month_, chronic.months - 1)
+    last = {name: each[-1] for (whose, name), each in closures.items() if whose == tenant and each}
+    return tuple(sorted(name for name, each in last.items() if earliest <= name < month_ and _is_missed(each.record)))
+
+
+def _is_missed(record: Mapping[str, Any]) -> bool:
+    figure = record.get("figure")
+    return isinstance(figure, Mapping) and figure.get("verdict") == "missed"

@@ -15,7 +15,11 @@ from policies.sla.acts import Request
 from policies.sla.chain import Act, Link, append
 from policies.sla.instants import read, written
 from policies.sla.period import month_at
+from policies.sla.promises import NOTHING_OWN, layers_for
+from policies.sla.publication import Edition, first_month
 from policies.sla.register import Register, complaint, is_known, register
+from policies.sla.spans import difference, intersection, spans
+from policies.sla.terms import SlaTerms
 
 
 class ClockSetBack(ValueError):
@@ -120,8 +124,23 @@ def _check_scope(request: Request, act: Act) -> None:
 def _announces(before: Register, act: Act) -> None:
     _check_window(act)
     known = next((each for each in before.requests if each.exclusion.id == act.content["id"]), None)
-    if act.content.get("cancelled") and known is None:
-        raise ValueError(f"{act.content['id']} was never announced and cannot be cancelled")
+    if act.content.get("cancelled"):
+        if known is None:
+            raise ValueError(f"{act.content['id']} was never announced and cannot be cancelled")
+    elif known is not None and known.exclusion.announcements:
+        _check_not_chosen(known, act)
+
+
+def _check_not_chosen(known: Request, act: Act) -> None:
+    """Of several windows that were announced in time, the one that suits cannot be chosen afterwards (X5)."""
+    start, end = read(act.content["from"]), read(act.content["to"])
+    *earlier, last = [(each.from_s, each.to_s) for each in known.exclusion.announcements]
+    chosen = difference(intersection(spans([(start, min(end, act.at_s))]), spans(earlier)), spans([last]))
+    if chosen and not known.exclusion.announcements[-1].cancelled:  # what was cancelled needs its own notice again
+        raise ValueError(
+            f"{known.exclusion.id} was moved to {written(last[0])} to {written(last[1])}, and it is "
+            f"{written(act.at_s)}: it cannot be moved back over {written(chosen[0][0])}, which is past"
+        )
 
 
 def _binds(before: Register, act: Act) -> None:
@@ -148,21 +167,35 @@ def _check_beginning(before: Register, tenant: str) -> None:
 
 def _check_gap(before: Register, contract_: contract.Contract, tenant: str, from_s: int) -> None:
     ends = [end for _, end in contract_.stretches if end is not None and end < from_s]
-    if ends and max(ends) > month_at(from_s, _zone(before)).start_s:
+    zone = _zone(before, before.editions[-1] if before.editions else None, tenant, from_s)
+    if ends and max(ends) > month_at(from_s, zone).start_s:
         said = f"the contract of {tenant} ended at {written(max(ends))} in the same month"
         raise ValueError(f"{said}; a month has one figure, so let the new one begin with the next")
 
 
-def _zone(before: Register) -> str:
-    fields = before.editions[-1].promises.service if before.editions else {}
-    return str(fields.get("zone", "UTC"))
+def _zone(before: Register, edition: Edition | None, tenant: str, at_s: int) -> str:
+    """In which the months of a tenant begin by an edition."""
+    if edition is None:
+        return SlaTerms().zone
+    promises, own = edition.promises, edition.promises.tenants.get(tenant, NOTHING_OWN)
+    tier = before.contract(tenant).tier_from(at_s) or own.tier
+    return str(layers_for(promises, tenant, tier).fields.get("zone", SlaTerms().zone))
 
 
 def _pins(before: Register, act: Act) -> None:
     content: Mapping[str, Any] = act.content
-    if before.edition(content["number"]) is None:
+    found = before.edition(content["number"])
+    if found is None:
         known = ", ".join(each.number for each in before.versions) or "none"
         raise ValueError(f"version {content['number']} was not published; there are {known}")
+    version = found.version
+    first_s = first_month(act.at_s, _zone(before, found, content["tenant"], act.at_s))
+    if version.effective_from_s > first_s:
+        begins = written(version.effective_from_s)
+        raise ValueError(
+            f"version {version.number} takes effect at {begins}, and the next month, which it would rule, begins at "
+            f"{written(first_s)}: record it in the month before it takes effect"
+        )
     if read(content["until"]) <= act.at_s:
         raise ValueError(f"the renewal at {content['until']} is past: it is {written(act.at_s)}")
 

@@ -71,10 +71,11 @@ class Judging:
         at_s = minute * 60
         contract = self._register.contract(tenant)
         edition = self.edition(at_s)
-        if edition is not None and (contract.bindings or contract.kept):
-            edition, tier = self._agreed(contract, edition, tenant, tier, at_s)
         if edition is None:
             return Rule(owners=None, patience_us=CLIENT_PATIENCE_US)
+        tier = _tier_in(edition, tenant, tier)
+        if contract.bindings or contract.kept:
+            edition, tier = self._agreed(contract, edition, tenant, tier, at_s)
         fields = layers_for(edition.promises, tenant, tier).fields
         return Rule(owners=edition.promises.owners, patience_us=_patience_us(fields))
 
@@ -88,8 +89,8 @@ class Judging:
             kept = governing(self._register.versions, start_s, contract.pin_at(start_s))
         except ValueError:  # a pin that cannot be kept
             kept = None
-        found = self._register.edition(kept.number) if kept is not None else None
-        return found or edition, contract.tier_from(start_s) or tier
+        found = (self._register.edition(kept.number) if kept is not None else None) or edition
+        return found, contract.tier_from(start_s) or _tier_in(found, tenant, tier)
 
     def edition(self, at_s: int) -> Edition | None:
         """The version that rules everybody who keeps no older one; it takes effect with a month."""
@@ -100,6 +101,12 @@ class Judging:
         """What the files say otherwise than the version in force, by upstream; ``owners`` are the files'."""
         edition = self.edition(at_s)
         return () if edition is None else tuple(_differences(edition.promises, owners, edition.version.number))
+
+
+def _tier_in(edition: Edition, tenant: str, tier: str | None) -> str | None:
+    """The tier that a version says of whom it names, else the one of the files."""
+    own = edition.promises.tenants.get(tenant)
+    return tier if own is None or own.tier is None else own.tier
 
 
 def _differences(promises: Promises, owners: Mapping[str, str], number: str) -> list[str]:

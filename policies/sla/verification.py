@@ -172,7 +172,7 @@ def _log(basis: Basis) -> Iterator[Finding]:
 def _agreed(basis: Basis) -> Iterator[Finding]:
     """The header's terms are those that the log shows were promised, or they were chosen afterwards."""
     for each in mismatches(basis):
-        said = f"the header says {each.name} = {_said(each.claimed)}; the published version gives {_said(each.found)}"
+        said = f"the header says {each.name} = {_said(each.claimed)}; the log of acts gives {_said(each.found)}"
         yield _finding("header", 1, each.name, each.claimed, each.found, said)
 
 

@@ -13,9 +13,9 @@ from policies.sla.evidence import Basis, Head, VersionName
 from policies.sla.export import read, write
 from policies.sla.promises import Own
 from policies.sla.register import withheld
-from policies.sla.terms import SlaTerms, terms_of
+from policies.sla.terms import Chronic, SlaTerms, terms_of
 from policies.sla.verification import verification
-from tests.policies.sla_log import Log, at, own, promises
+from tests.policies.sla_log import Log, at, closing, own, promises
 
 PLAN = Plan(promises=promises("99.8"), tiers={"acme": "premium", "emea": "premium", "globex": "basic"})
 
@@ -79,9 +79,23 @@ def test_a_contract_that_was_recorded_cannot_be_another_in_the_header() -> None:
     assert [each.name for each in mismatches(basis(log, contract=(None, ends - 1)))] == ["contract"]
 
 
+def test_months_that_were_missed_are_those_that_were_published() -> None:
+    """One less would take a right to terminate away (C5)."""
+    terms = replace(SlaTerms(), chronic=Chronic(misses=2, months=3))
+    log = Log()
+    for period, verdict in (("2025-12", "missed"), ("2026-01", "missed"), ("2026-02", "met")):
+        act = closing("acme", period)
+        log.record(("close", {**act, "record": {**act["record"], "figure": {"verdict": verdict}}}), now="2026-03-10")
+    log.record(("close", closing("globex", "2026-02")))
+    assert mismatches(basis(log, terms=terms, missed_before=("2026-01",))) == ()
+    for claimed in ((), ("2025-12", "2026-01"), ("2026-02",)):
+        (found,) = mismatches(basis(log, terms=terms, missed_before=claimed))
+        assert (found.name, found.found) == ("missed_before", ["2026-01"])
+
+
 def test_a_pin_holds_in_the_export_too() -> None:
     log = logged()
-    log.say("pin", tenant="acme", number="1.0.0", until="2027-01-01T00:00:00Z")
+    log.say("pin", tenant="acme", number="1.0.0", until="2027-01-01T00:00:00Z", now="2026-01-10T00:00:00Z")
     log.publish("1.1.0", "2026-06-01T00:00:00Z", promises("99.95"))
     assert mismatches(basis(log, month="2026-07")) == ()
     given = agreement(log.register, PLAN, "globex", "2026-07")
@@ -97,4 +111,4 @@ def test_verification_says_it_of_an_export_that_was_made_anew_as_a_whole() -> No
                                           bands=terms_of({"target": "99.95"}).bands, min_run_seconds=600))  # fmt: skip
     (finding,) = verification(read(write(worse))).findings
     assert (finding.what, finding.name) == ("header", "terms.min_run_seconds")
-    assert finding.said == "the header says terms.min_run_seconds = 600; the published version gives 300"
+    assert finding.said == "the header says terms.min_run_seconds = 600; the log of acts gives 300"

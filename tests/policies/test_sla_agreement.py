@@ -58,6 +58,16 @@ def test_a_pin_keeps_a_version_until_the_renewal_from_the_month_after_it_was_rec
     assert target(log, "2026-07", "globex")[0] == "1.1.0"
 
 
+def test_whom_a_version_names_keeps_the_tier_that_it_says_whatever_the_files_come_to_say() -> None:
+    log = versions(tenants={"acme": own(claim_days=45)})
+    files = replace(plan(), tiers={"acme": "basic", "globex": "basic"})
+    assert target(log, "2026-06", given=files) == ("1.1.0", Decimal("99.92"))
+    assert agreement(log.register, files, "acme", "2026-06").tier == "premium"
+    assert agreement(log.register, files, "acme", "2026-01").tier == "basic"  # there was no version yet
+    log.say("bind", tenant="acme", tier="basic", from_=JULY)
+    assert [target(log, month, given=files)[1] for month in ("2026-06", "2026-07")] == [Decimal("99.92"), None]
+
+
 def test_a_change_of_tier_waits_for_the_next_month() -> None:
     log = versions()
     log.say("bind", tenant="globex", tier="basic", from_=FIRST)

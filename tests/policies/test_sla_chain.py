@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.sla.canonical import canonical, digest
-from policies.sla.chain import ORIGIN, Act, Link, append, verify
+from policies.sla.chain import ORIGIN, Act, Link, Withheld, append, verify
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_time_does_not_go_back_in_a_log() -> None:
     forged = Link(number=2, act=early, previous=first.hash, hash=append(None, early).hash)
     found = verify([first, forged])
     assert found is not None
-    assert found.reason == "it is dated before the link before it"
+    assert found.reason == "it is dated before a link before it"
 
 
 @pytest.mark.parametrize(
@@ -196,3 +196,13 @@ JSONS = st.recursive(
 def test_canonical_bytes_say_what_the_value_says(value: object) -> None:
     assert json.loads(canonical(value)) == value
     assert canonical(json.loads(canonical(value))) == canonical(value)
+
+
+def test_a_withheld_place_hides_no_act_that_was_dated_back() -> None:
+    links: list[Link | Withheld] = [*chain(3)]
+    links[1] = withheld = Withheld(number=2, previous=links[1].previous, hash=links[1].hash)
+    back = append(None, replace(acts(1)[0], at_s=999))
+    links[2] = append(Link(number=2, act=back.act, previous="", hash=withheld.hash), back.act)
+    found = verify(links)
+    assert found is not None
+    assert (found.number, found.reason) == (3, "it is dated before a link before it")

@@ -276,6 +276,15 @@ def test_a_contract_that_ended_does_not_begin_again_in_the_same_month() -> None:
     )  # fmt: skip
 
 
+def test_whose_month_it_is_in_which_a_contract_ended() -> None:
+    """One that ended and one that begins in the same month of his zone would leave that month without a figure."""
+    log = published(tenants={"acme": own(zone="America/New_York")})
+    log.say("bind", tenant="acme", tier="premium", from_=FIRST, to="2026-05-31T20:00:00Z")
+    with pytest.raises(ValueError, match="let the new one begin with the next"):  # 23:00 on 31 May
+        log.say("bind", tenant="acme", tier="premium", from_="2026-06-01T03:00:00Z")
+    log.say("bind", tenant="acme", tier="premium", from_="2026-06-01T04:00:00Z")
+
+
 @pytest.mark.parametrize(
     ("number", "until", "said"),
     [("3.0.0", JULY, "version 3.0.0 was not published; there are 1.0.0"), ("1.0.0", FIRST, "is past")],
@@ -284,6 +293,18 @@ def test_a_pin_needs_a_version_and_a_renewal_to_come(number: str, until: str, sa
     log = published()
     with pytest.raises(ValueError, match=said):
         log.say("pin", now="2026-03-01T00:00:00Z", tenant="acme", number=number, until=until)
+
+
+def test_a_version_is_kept_from_the_month_on_in_which_it_takes_effect() -> None:
+    """A pin on a later one would leave the months before it without terms, and an act is there for ever."""
+    log = published(tenants={"tokyo": own(zone="Asia/Tokyo")})
+    log.publish("1.1.0", JUNE, promises(tenants={"tokyo": own(zone="Asia/Tokyo")}), now="2026-03-01T00:00:00Z")
+    with pytest.raises(ValueError, match=r"1\.1\.0 takes effect at 2026-06-01T00:00:00Z, and the next month"):
+        log.say("pin", tenant="acme", number="1.1.0", until="2027-01-01T00:00:00Z", now="2026-04-30T23:59:59Z")
+    with pytest.raises(ValueError, match="begins at 2026-05-31T15:00:00Z: record it in the month before"):
+        log.say("pin", tenant="tokyo", number="1.1.0", until="2027-01-01T00:00:00Z", now="2026-05-10T00:00:00Z")
+    log.say("pin", tenant="acme", number="1.1.0", until="2027-01-01T00:00:00Z")
+    log.say("pin", tenant="tokyo", number="1.1.0", until="2027-01-01T00:00:00Z", now="2026-05-31T15:00:01Z")
 
 
 # --- closed months and claims ---------------------------------------------------------------------------------------
@@ -423,6 +444,21 @@ def test_late_and_overlapping_announcements_are_facts_and_recorded() -> None:
     log.say("announce", id="retroactive", **WINDOW, now="2026-04-11T00:00:00Z")
     log.say("announce", id="overlapping", **WINDOW)
     assert len(log.register.requests) == 3
+
+
+def test_of_several_windows_none_is_chosen_once_it_is_past() -> None:
+    """X5 excludes the latest window as far as it was ever announced in time: so which is the latest is told ahead."""
+    moved = {"from_": "2026-04-20T00:00:00Z", "to": "2026-04-20T02:00:00Z"}
+    log = Log("2026-04-01T00:00:00Z")
+    log.say("announce", id="m", **WINDOW)
+    log.say("announce", id="m", **moved)
+    with pytest.raises(ValueError, match="cannot be moved back over 2026-04-10T00:00:00Z, which is past"):
+        log.say("announce", id="m", **WINDOW, now="2026-04-10T01:00:00Z")
+    log.say("announce", id="m", from_=moved["from_"], to="2026-04-20T03:00:00Z", now="2026-04-20T01:30:00Z")
+    log.say("announce", id="m", from_=moved["from_"], to="2026-04-20T01:00:00Z", now="2026-04-20T01:40:00Z")
+    log.say("announce", id="m", **moved, cancelled=True, now="2026-04-21T00:00:00Z")
+    log.say("announce", id="m", **WINDOW)  # announced anew, much too late: a fact
+    assert len(log.register.requests[0].exclusion.announcements) == 6
 
 
 def test_a_second_person_approves_once() -> None:

@@ -365,6 +365,17 @@ def test_a_reading_transaction_sees_one_state(store: Store, url: str) -> None:
     other.close()
 
 
+def test_a_counter_that_changed_where_it_lies_is_an_error_and_no_figure(store: Store) -> None:
+    """Neither read nor packed: a packed day would vouch for it."""
+    store.receive([row(bad=20)], [], NOON_S)
+    with store.database.writing() as connection:
+        connection.execute(update(tables.slot_counter).values(counters=packed(counters(1, 4))))
+    with pytest.raises(ValueError, match="damaged: its counters are not"):
+        good(store)
+    with pytest.raises(ValueError, match="damaged"):
+        store.pack(LATER_S)
+
+
 def test_a_damaged_packed_day_is_an_error_and_no_silence(store: Store) -> None:
     store.receive([row()], [], NOON_S)
     store.pack(DAY + DAY_S)

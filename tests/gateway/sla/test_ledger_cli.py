@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from gateway.cli import app
 from gateway.command_line import UsageError
 from gateway.ledger.database import Database
+from gateway.ledger.store import RETENTION_S
 from gateway.settings import Settings
 from gateway.sla import close_cli, ledger_cli, report_cli
 from gateway.sla.ledger import opened
@@ -402,3 +403,18 @@ def test_the_rows_of_a_basis_are_all_the_tenants(busy: Operator) -> None:
     finally:
         found.close()
     assert {row.tenant for row in basis.rows} == {"acme", None}
+
+
+def test_of_a_month_that_may_be_forgotten_no_figure_is_made(
+    busy: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """Its first days, and what was down in them, are gone: what is left would be a better month."""
+    busy.run("close", MONTH, "--tenant", "globex")
+    whole = busy.run("report", "globex", MONTH)
+    kept_until_s = APRIL.start_s - DAY + RETENTION_S
+    for late_s, code in ((0, 0), (1, 0), (DAY, 64)):
+        monkeypatch.setattr(ledger_cli, "_now_s", lambda late_s=late_s: kept_until_s + late_s)
+        said = busy.run("close", MONTH, "--tenant", "globex", "--dry-run", code=code)
+    assert "are forgotten: no figure is made of what is left" in said
+    assert "are forgotten" in busy.run("report", "acme", MONTH, code=64)
+    assert busy.run("report", "globex", MONTH) == whole

@@ -21,7 +21,7 @@ from policies.sla.quarter import quarterly
 from policies.sla.record import SYNTHETIC, monthly
 from policies.sla.register import complaint
 from policies.sla.verification import verification
-from tests.gateway.sla.ledgers import START, WHOLE, act, counted, ledger, recorded
+from tests.gateway.sla.ledgers import FINAL, START, WHOLE, act, counted, ledger, recorded
 
 MONTH = period("2026-02")
 """The shortest one."""
@@ -70,7 +70,7 @@ def test_every_record_says_that_it_is_made_up(rehearsal: Ledger) -> None:
 
 def test_a_record_of_a_real_ledger_does_not(url: str) -> None:
     found = ledger(url)
-    record = monthly(found.current("acme", "2026-04", 2**33))
+    record = monthly(found.current("acme", "2026-04", FINAL))
     assert not record["synthetic"]
     assert b"Synthetic" not in formats.as_html(record)
 
