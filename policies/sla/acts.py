@@ -78,6 +78,9 @@ def _checked(act: Act) -> None:
     for name in ("tenant", "group", "note"):
         if not isinstance(content.get(name), str | None):
             raise ValueError(f"{name} is text or absent")
+    for name in ("tenant", "group"):  # an export folds all groups that nobody names into the empty one
+        if content.get(name) == "":
+            raise ValueError(f"{name} is empty; leave it out")
     if not isinstance(content.get("cancelled", False), bool):
         raise ValueError("cancelled is true or false")
     if "type" in content and content["type"] not in get_args(ExclusionType)[1:]:

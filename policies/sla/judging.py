@@ -74,7 +74,7 @@ class Judging:
         if edition is None:
             return Rule(owners=None, patience_us=CLIENT_PATIENCE_US)
         tier = _tier_in(edition, tenant, tier)
-        if contract.bindings or contract.kept:
+        if contract.bindings or contract.kept or _zone(edition, tenant, tier) != _zone(edition, None, None):
             edition, tier = self._agreed(contract, edition, tenant, tier, at_s)
         fields = layers_for(edition.promises, tenant, tier).fields
         return Rule(owners=edition.promises.owners, patience_us=_patience_us(fields))
@@ -83,7 +83,7 @@ class Judging:
         self, contract: Contract, edition: Edition, tenant: str, tier: str | None, at_s: int
     ) -> tuple[Edition, str | None]:
         """What a contract of its own makes of it, for the whole month that holds ``at_s``."""
-        zone = str(layers_for(edition.promises, tenant, tier).fields.get("zone", SlaTerms().zone))
+        zone = _zone(edition, tenant, tier)
         start_s = month_at(at_s, zone).start_s
         try:
             kept = governing(self._register.versions, start_s, contract.pin_at(start_s))
@@ -101,6 +101,10 @@ class Judging:
         """What the files say otherwise than the version in force, by upstream; ``owners`` are the files'."""
         edition = self.edition(at_s)
         return () if edition is None else tuple(_differences(edition.promises, owners, edition.version.number))
+
+
+def _zone(edition: Edition, tenant: str | None, tier: str | None) -> str:
+    return str(layers_for(edition.promises, tenant, tier).fields.get("zone", SlaTerms().zone))
 
 
 def _tier_in(edition: Edition, tenant: str, tier: str | None) -> str | None:

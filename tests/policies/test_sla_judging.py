@@ -67,6 +67,20 @@ def test_a_pinned_customer_is_judged_by_the_version_that_he_keeps() -> None:
     assert cause(judging, ended(AUGUST, **FAILED)) == "third_party"
 
 
+def test_whoever_has_months_of_his_own_zone_is_judged_by_the_version_of_each() -> None:
+    """V2: the version in force when the month begins governs it; in Tokyo July has begun when 2.0.0 takes effect."""
+    zones = {"acme": own(zone="America/New_York"), "tokyo": own(zone="Asia/Tokyo")}
+    log = Log("2026-01-10T00:00:00Z")
+    log.publish("1.0.0", FEBRUARY, promises(owners={"crm": "managed"}, tenants=zones))
+    log.publish("2.0.0", JULY, promises(owners={"crm": "third_party"}, tenants=zones), now="2026-03-01T00:00:00Z")
+    judging = Judging(log.register)
+    assert cause(judging, ended("2026-07-01T03:59:59Z", **FAILED)) == "managed_upstream"
+    assert cause(judging, ended("2026-07-01T04:00:00Z", **FAILED)) == "third_party"
+    assert cause(judging, ended("2026-07-31T14:59:59Z", **FAILED, tenant="tokyo")) == "managed_upstream"
+    assert cause(judging, ended("2026-07-31T15:00:00Z", **FAILED, tenant="tokyo")) == "third_party"
+    assert cause(judging, ended(JULY, **FAILED, tenant="globex")) == "third_party"
+
+
 LEFT: dict[str, Any] = {"origin": "client", "status": 499, "reason": None, "phase": "queue"}
 
 

@@ -422,6 +422,8 @@ GIVEN = {"type": "force_majeure", "reason": "flood", "evidence": "https://exampl
         ("exclude", {**GIVEN, **WINDOW, "type": "scheduled_maintenance"}, "maintenance is announced"),
         ("exclude", {**GIVEN, **WINDOW, "evidence": ""}, "evidence is text that is not empty"),
         ("exclude", {**WINDOW, "type": "force_majeure"}, "needs evidence, reason"),
+        ("exclude", {**GIVEN, **WINDOW, "group": ""}, "group is empty; leave it out"),
+        ("announce", {**WINDOW, "tenant": ""}, "tenant is empty; leave it out"),
         ("work", WINDOW, "nothing is recorded|record it when the work is done"),
         ("approve", {}, "nothing is recorded of x"),
     ],
