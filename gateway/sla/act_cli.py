@@ -19,8 +19,8 @@ from gateway.exit_codes import EXIT_ENVIRONMENT, EXIT_FINDING
 from gateway.sla.command_line import ActorOption, ShapeOption
 
 if TYPE_CHECKING:
-    from gateway.sla.acting import Asked
     from gateway.sla.log_book import Book
+    from gateway.sla.recording import Asked
 
 act_app = typer.Typer()
 

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gateway.sla.recording import Asked
 from policies.format.scalars import parse_instant
 from policies.format.units import ValueProblem, closest
 from policies.model import Maintenance
@@ -19,7 +20,6 @@ from policies.sla.register import Register
 from policies.sla.scope import groups_served_by, named_parts
 
 SECOND_US: Final = 1_000_000
-Asked = tuple[str, dict[str, Any]]
 
 
 class NotUsable(Exception):

@@ -13,18 +13,18 @@ import typer
 from gateway.command_line import Output, OutputOption, UsageError, fail
 from gateway.exit_codes import EXIT_ENVIRONMENT
 from gateway.progress import counting
-from gateway.sla import close_cli, import_cli, ledger_cli, report_cli
 from gateway.sla.act_cli import act_app
+from gateway.sla.close_cli import close_app
+from gateway.sla.import_cli import import_app
+from gateway.sla.ledger_cli import ledger_app
+from gateway.sla.report_cli import report_app
 
 sla_app = typer.Typer(
     help="The SLA: record what happens to it; where a month stands, its evidence, its report, and its proof.",
     no_args_is_help=True,
 )
-sla_app.add_typer(act_app)
-ledger_cli.mount(sla_app)
-sla_app.command("close", epilog=close_cli.EPILOG)(close_cli.close)
-sla_app.command("import", epilog=import_cli.EPILOG)(import_cli.import_evidence)
-sla_app.command("report", epilog=report_cli.EPILOG)(report_cli.report)
+for each in (act_app, ledger_app, close_app, report_app, import_app):
+    sla_app.add_typer(each)
 
 
 @sla_app.command(

@@ -33,11 +33,12 @@ if TYPE_CHECKING:
     from gateway.sla.ledger import Ledger
     from policies.sla.evidence import Fee
 
-EPILOG: Final = "Example: tiergate sla close 2026-10"
+close_app = typer.Typer()
 AT_ONCE: Final = 100
 """Records that are published by one message: a control line has a length."""
 
 
+@close_app.command("close", epilog="Example: tiergate sla close 2026-10")
 def close(
     month: Annotated[str, typer.Argument(metavar="MONTH", help="Like 2026-10.")],
     tenant: Annotated[list[str] | None, typer.Option("--tenant", help="Only this tenant; repeatable.")] = None,

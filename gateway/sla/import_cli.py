@@ -18,7 +18,7 @@ from gateway.sla.command_line import ActorOption, ShapeOption
 if TYPE_CHECKING:
     from gateway.sla.importing import Receipt
 
-EPILOG = "Example: tiergate sla import edge balancer-2026-10.csv --source lb-eu --dry-run"
+import_app = typer.Typer()
 
 
 class Kind(StrEnum):
@@ -27,6 +27,7 @@ class Kind(StrEnum):
     support = "support"
 
 
+@import_app.command("import", epilog="Example: tiergate sla import edge balancer-2026-10.csv --source lb-eu --dry-run")
 def import_evidence(
     kind: Annotated[Kind, typer.Argument(metavar="edge|probes|support", help="What the lines are.")],
     file: Annotated[

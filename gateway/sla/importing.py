@@ -20,7 +20,6 @@ from gateway.ledger.store import RETENTION_S, Store
 from gateway.policy_files import load
 from gateway.settings import Settings
 from gateway.sla import recording
-from gateway.sla.recording import NotRecorded, Refused
 from gateway.stores.quota_file import StateError
 from policies.model import ANONYMOUS, PolicySet
 from policies.sla.cases import CaseEvent
@@ -153,6 +152,3 @@ def _policy(settings: Settings, env: Mapping[str, str]) -> PolicySet:
         raise NotTaken(f"there is no policy directory {settings.policies}; --policies or TIERGATE_POLICIES names it")
     check = f"`tiergate check {settings.policies}`"
     raise NotTaken(f"the policies in {settings.policies} do not say who the tenants are; {check} says why")
-
-
-__all__ = ["NotRecorded", "NotTaken", "Offer", "Receipt", "Refused", "known", "offered", "take", "taken"]

@@ -35,12 +35,10 @@ if TYPE_CHECKING:
     from policies.sla.evidence import Basis, Fee
 
 
-def mount(app: typer.Typer) -> None:
-    """The commands of this module, under ``tiergate sla``."""
-    app.command("export", epilog="Example: tiergate sla export acme 2026-10 --out acme-2026-10.jsonl")(export)
-    app.command("status", epilog="Example: tiergate sla status acme")(status)
+ledger_app = typer.Typer()
 
 
+@ledger_app.command(epilog="Example: tiergate sla export acme 2026-10 --out acme-2026-10.jsonl")
 def export(
     whose: Annotated[
         list[str], typer.Argument(metavar="TENANT MONTH", help="Whose evidence; with --platform the month alone.")
@@ -74,6 +72,7 @@ def export(
     _write(basis, out)
 
 
+@ledger_app.command(epilog="Example: tiergate sla status acme")
 def status(
     tenant: Annotated[str | None, typer.Argument(help="One tenant; default: the platform and all tenants.")] = None,
     output: ShapeOption = Shape.text,

@@ -79,7 +79,10 @@ def taker(settings: Settings, env: Mapping[str, str]) -> Take:
 
 
 def _taken(settings: Settings, env: Mapping[str, str], what: str, source: str, data: bytes) -> Answer:
-    from gateway.sla import importing  # the database's driver, which a gateway that is sent nothing need not load
+    from gateway.sla import (  # the database's driver, which a gateway that is sent nothing need not load
+        importing,
+        recording,
+    )
 
     try:
         offer = importing.offered(what, source, data)
@@ -91,8 +94,8 @@ def _taken(settings: Settings, env: Mapping[str, str], what: str, source: str, d
         receipt = importing.take(
             settings, offer, env, importing.within_gateway(settings, f"import:{source}"), make=True
         )
-    except (ValueError, importing.Refused) as error:
+    except (ValueError, recording.Refused) as error:
         return 422, {"error": str(error), "line": getattr(error, "line", None)}
-    except (importing.NotTaken, importing.NotRecorded) as error:
+    except (importing.NotTaken, recording.NotRecorded) as error:
         return 503, {"error": str(error)}
     return 200, {**receipt.content, "act": receipt.act}

@@ -13,8 +13,9 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from gateway.clock import now_s
-from gateway.sla.acting import Asked, NotUsable, beginning
+from gateway.sla.acting import NotUsable, beginning
 from gateway.sla.log_book import Book
+from gateway.sla.recording import Asked
 from gateway.terminal import clean
 from policies.model import PolicySet
 from policies.sla.chain import Act

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from policies.sla.evidence import Fee
     from policies.sla.record import Record
 
-EPILOG: Final = "Example: tiergate sla report acme 2026-10 --format html --out acme-2026-10.html"
+report_app = typer.Typer()
 
 
 class ReportFormat(StrEnum):
@@ -45,6 +45,7 @@ class ReportFormat(StrEnum):
     csv = "csv"
 
 
+@report_app.command("report", epilog="Example: tiergate sla report acme 2026-10 --format html --out acme-2026-10.html")
 def report(
     of: Annotated[
         list[str] | None,

@@ -1,4 +1,4 @@
-"""Counters of slots: merged from what replicas send again and again, summed to traffic (spec D1, D5, D6, O10).
+"""Counters of slots: merged from what replicas send again and again, summed to traffic (spec D1, D5, D6).
 
 They are cumulative within their key. The highest sequence wins, replicas and boots add, so that resending and
 reordering change nothing.
@@ -126,13 +126,3 @@ def traffic_of(
 
 def _touches(times: Spans, slot_s: int, slot_seconds: int) -> bool:
     return any(start < slot_s + slot_seconds and end > slot_s for start, end in times)
-
-
-def reattributed(counts: Counts, connection_failures: Mapping[str, int]) -> Counts:
-    """After an egress fault (O10): ``connection_failures``, by the cause that they were booked to, are ours."""
-    failed = Counter(counts.failed)
-    for cause, count in connection_failures.items():
-        moved = min(count, failed[cause])
-        failed[cause] -= moved
-        failed["gateway"] += moved
-    return Counts(good=counts.good, failed={k: v for k, v in failed.items() if v}, latency=counts.latency)

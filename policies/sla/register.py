@@ -42,8 +42,7 @@ class Register:
     """``editions`` are the published versions with what is in them, in order of publication.
 
     ``contracts`` by tenant. ``closures`` by tenant and period. ``claims`` by tenant and period: those of closed months
-    with a credit, as the acts left them (``claim.state_at`` says what has expired since). ``last_at_s``: when the last
-    act was recorded, None in an empty log.
+    with a credit, as the acts left them (``claim.state_at`` says what has expired since).
     """
 
     requests: tuple[Request, ...] = ()
@@ -52,7 +51,6 @@ class Register:
     closures: Mapping[tuple[str | None, str], tuple[ClosedMonth, ...]] = field(default_factory=_no_closures)
     claims: Mapping[tuple[str, str], Claim] = field(default_factory=_no_claims)
     notes: tuple[str, ...] = ()
-    last_at_s: int | None = None
 
     @property
     def versions(self) -> tuple[Version, ...]:
@@ -102,7 +100,6 @@ def register(links: Iterable[Link | Withheld]) -> Register:
         closures=MappingProxyType(found.closures),
         claims=MappingProxyType(found.claims),
         notes=tuple(found.notes),
-        last_at_s=read[-1].act.at_s if read else None,
     )
 
 

@@ -15,7 +15,6 @@ from policies.sla.counters import (
     changed_slots,
     is_acceptable,
     newest,
-    reattributed,
     total,
     traffic_of,
 )
@@ -121,12 +120,6 @@ def test_excused_group_keeps_its_good_requests_and_loses_its_failures(times: Spa
     own = traffic_of(COUNTED, 60, tenant="acme", excused={"items": times})
     assert own.good == {NOON_S: 22}
     assert own.failed.get("gateway", {}) == wanted
-
-
-def test_connection_failures_of_an_egress_fault_become_ours() -> None:
-    counts = Counts(good=5, failed={"third_party": 4, "managed_upstream": 1, "gateway": 1}, latency=(1,))
-    made = reattributed(counts, {"third_party": 3, "managed_upstream": 9})
-    assert made == Counts(good=5, failed={"third_party": 1, "gateway": 5}, latency=(1,))
 
 
 def failed(*hosts: str) -> list[FailedHost]:

@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
+from typer.testing import CliRunner
 
 from gateway.admin import Posting, create_admin
+from gateway.cli import app
 from gateway.ledger.acts import links
 from gateway.ledger.database import Database
 from gateway.ledger.store import Store
@@ -238,27 +240,31 @@ def test_without_a_token_for_imports_there_is_no_such_place() -> None:
 # --- as a command ---------------------------------------------------------------------------------------------------
 
 
+def arguments_of(settings: Settings, *arguments: str) -> list[str]:
+    where = ("--policies", str(settings.policies), "--state-dir", str(settings.state_dir))
+    return ["sla", "import", *arguments, *where]
+
+
 def command(settings: Settings, *arguments: str, data: bytes = b"") -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TIERGATE_")}
     done = subprocess.run(
-        [
-            sys.executable, "-m", "gateway.cli", "sla", "import", *arguments,
-            "--policies", str(settings.policies), "--state-dir", str(settings.state_dir),
-        ],
+        [sys.executable, "-m", "gateway.cli", *arguments_of(settings, *arguments)],
         env={**clean, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}, input=data,
         capture_output=True, timeout=60, check=False,
     )  # fmt: skip
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
+def within(settings: Settings, *arguments: str, data: bytes = b"") -> tuple[int, str]:
+    """The same in this process: its exit code, and all that it says."""
+    done = CliRunner().invoke(app, arguments_of(settings, *arguments), input=data)
+    return done.exit_code, done.stdout + done.stderr
+
+
 def test_the_command_takes_from_standard_input_and_says_what(settings: Settings) -> None:
     recording.opened(settings, make=True).close()
-    looked = command(settings, "edge", "-", "--source", "lb", "--dry-run", data=minute_ago())
-    assert (looked.returncode, "1 line of edge from lb" in looked.stdout, "would be taken" in looked.stdout) == (
-        0,
-        True,
-        True,
-    )
+    code, said = within(settings, "edge", "-", "--source", "lb", "--dry-run", data=minute_ago())
+    assert (code, "1 line of edge from lb" in said, "would be taken" in said) == (0, True, True), said
     done = command(settings, "edge", "-", "--source", "lb", "--output", "json", "--actor", "on-call", data=minute_ago())
     assert (done.returncode, json.loads(done.stdout)["act"]) == (0, 1), done.stderr
     database = recording.opened(settings)
@@ -267,15 +273,11 @@ def test_the_command_takes_from_standard_input_and_says_what(settings: Settings)
 
 
 def test_the_command_says_what_is_wrong_and_exits_accordingly(settings: Settings, tmp_path: Path) -> None:
-    missing = command(settings, "edge", "-", "--source", "lb", data=EDGE)
-    assert (missing.returncode, "no ledger is there" in missing.stderr) == (3, True), missing.stderr
+    code, said = within(settings, "edge", "-", "--source", "lb", data=EDGE)
+    assert (code, "no ledger is there" in said) == (3, True), said
     recording.opened(settings, make=True).close()
-    wrong = command(settings, "edge", "-", "--source", "lb", data=minute_ago() + b"x\n")
-    assert (wrong.returncode, "line 3: it has 1 columns" in wrong.stderr, "nothing was taken" in wrong.stderr) == (
-        1,
-        True,
-        True,
-    )
-    assert command(settings, "edge", str(tmp_path / "none"), "--source", "lb").returncode == 3
+    code, said = within(settings, "edge", "-", "--source", "lb", data=minute_ago() + b"x\n")
+    assert (code, "line 3: it has 1 columns" in said, "nothing was taken" in said) == (1, True, True), said
+    assert within(settings, "edge", str(tmp_path / "none"), "--source", "lb")[0] == 3
     assert command(settings, "edge", "-", "--source", "a b", data=EDGE).returncode == 64
     assert command(settings, "cases", "-", "--source", "lb").returncode == 64

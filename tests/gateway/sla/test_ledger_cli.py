@@ -36,8 +36,12 @@ NOON = APRIL.start_s + 10 * DAY + 12 * HOUR
 
 @pytest.fixture(autouse=True)
 def the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_clock(monkeypatch, NOW)
+
+
+def set_clock(monkeypatch: pytest.MonkeyPatch, at_s: int) -> None:
     for module in (ledger_cli, close_cli, report_cli):
-        monkeypatch.setattr(module, "now_s", lambda: NOW)
+        monkeypatch.setattr(module, "now_s", lambda: at_s)
 
 
 class Operator:
@@ -431,8 +435,7 @@ def test_of_a_month_that_may_be_forgotten_no_figure_is_made(
     whole = busy.run("report", "globex", MONTH)
     kept_until_s = APRIL.start_s - DAY + RETENTION_S
     for late_s, code in ((0, 0), (1, 0), (DAY, 64)):
-        for module in (ledger_cli, close_cli, report_cli):
-            monkeypatch.setattr(module, "now_s", lambda late_s=late_s: kept_until_s + late_s)
+        set_clock(monkeypatch, kept_until_s + late_s)
         said = busy.run("close", MONTH, "--tenant", "globex", "--dry-run", code=code)
     assert "are forgotten: no figure is made of what is left" in said
     assert "are forgotten" in busy.run("report", "acme", MONTH, code=64)
