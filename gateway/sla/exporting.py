@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Final, TypeVar
 
 from gateway.ledger.cells import CLASSES, LATENCY, Counters
@@ -74,6 +75,7 @@ class Publication:
     published_at_s: int | None = None
     fee: Fee | None = None
     missed_before: tuple[str, ...] = ()
+    credited_before: Decimal = Decimal(0)
 
 
 def final_at_s(period: Period) -> int:
@@ -132,7 +134,7 @@ def _head(agreement: Agreement, behind: Background, said: Publication) -> Head:
         provenance=agreement.provenance,
         owners=agreement.owners,
         version=agreement.version,
-        contract=_contract(agreement, behind),
+        contract=contract_of(agreement, behind),
         known_until_s=said.known_until_s,
         published_at_s=said.published_at_s,
         revision=said.revision,
@@ -140,6 +142,7 @@ def _head(agreement: Agreement, behind: Background, said: Publication) -> Head:
         vantage_points=behind.vantage_points,
         support=_support(agreement),
         missed_before=said.missed_before,
+        credited_before=said.credited_before,
     )
 
 
@@ -153,7 +156,7 @@ def _support(agreement: Agreement) -> SupportTerms | None:
     )  # fmt: skip
 
 
-def _contract(agreement: Agreement, behind: Background) -> tuple[int | None, int | None]:
+def contract_of(agreement: Agreement, behind: Background) -> tuple[int | None, int | None]:
     """A contract whose beginning nobody recorded begins with the service: before it there is no data (P3)."""
     start, end = agreement.contract
     if start is None:

@@ -17,7 +17,7 @@ from gateway.ledger.days import DAY_S
 from gateway.ledger.housekeeping import forgotten_before_s
 from gateway.ledger.store import RETENTION_S, Store
 from gateway.settings import Settings
-from gateway.sla.exporting import Background, Publication, background, basis, seen
+from gateway.sla.exporting import Background, Publication, background, basis, contract_of, seen
 from policies.format.units import closest
 from policies.model import ANONYMOUS
 from policies.sla import closed
@@ -114,12 +114,22 @@ class Ledger:
         check_begun(agreed.period, now_s)
         check_kept(agreed.period, self.register, now_s)
         before = self.register.closed(tenant, month)
+        paid = fee if fee is not None or not before else fee_of(before[-1].record)
+        began_s, _ = contract_of(agreed, self.behind(agreed.period))
         said = Publication(
             known_until_s=self.behind(agreed.period).known_until_s(now_s),
             revision=len(before) + 1,
             published_at_s=publication_of(before[0].record).published_at_s if before else None,
-            fee=fee if fee is not None or not before else fee_of(before[-1].record),
+            fee=paid,
             missed_before=missed_before(self.register, agreed),
+            credited_before=closed.credited_before(
+                self.register.closures,
+                tenant,
+                agreed.period,
+                began_s,
+                agreed.terms.cap,
+                None if paid is None else paid.currency,
+            ),
         )
         return self.basis(agreed, said, calls)
 
@@ -219,6 +229,7 @@ def publication_of(record: Mapping[str, Any]) -> Publication:
         published_at_s=None if period["published_at"] is None else instant(period["published_at"]),
         fee=fee_of(record),
         missed_before=tuple(record["credit"]["missed_before"]),
+        credited_before=Decimal(record["credit"]["credited_before"]),
     )
 
 

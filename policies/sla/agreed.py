@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from policies.sla.closed import missed_before
+from policies.sla.closed import credited_before, missed_before
 from policies.sla.evidence import Basis, Head
 from policies.sla.evidence_form import terms_value
 from policies.sla.promises import NOTHING_OWN, Own, terms_for
@@ -34,10 +34,14 @@ def mismatches(basis: Basis) -> tuple[Mismatch, ...]:
 
 
 def _of_months(read: Register, head: Head) -> Iterator[Mismatch]:
-    """Which earlier months were missed is what was published of them (C5)."""
+    """Which earlier months were missed, and what was credited of them, is what was published of them (C2, C5)."""
     found = missed_before(read.closures, head.tenant, head.period.name, head.terms.chronic)
     if head.terms.chronic is not None and found != head.missed_before:
         yield Mismatch(name="missed_before", claimed=list(head.missed_before), found=list(found))
+    currency = None if head.fee is None else head.fee.currency
+    credited = credited_before(read.closures, head.tenant, head.period, head.contract[0], head.terms.cap, currency)
+    if credited != head.credited_before:
+        yield Mismatch(name="credited_before", claimed=f"{head.credited_before:f}", found=f"{credited:f}")
 
 
 def _of_version(read: Register, basis: Basis) -> tuple[Mismatch, ...]:

@@ -11,9 +11,9 @@ from decimal import Decimal
 from typing import Any, Final
 
 from policies.sla.chain import Act
-from policies.sla.period import Period, month, months_before
-from policies.sla.reading import count, mapping, or_none, sha256, some_keys, text
-from policies.sla.terms import Chronic
+from policies.sla.period import Period, contract_year, month, months_before
+from policies.sla.reading import count, decimal, mapping, or_none, sha256, some_keys, text
+from policies.sla.terms import Cap, Chronic
 
 CLOSE: Final = "close"
 """A month's record as published: ``tenant, period, revision, input_sha256, record``; tenant null is the platform."""
@@ -52,6 +52,7 @@ def close_complaint(content: Mapping[str, Any]) -> None:
         said = {name: record[name] for name in ("tenant", "revision", "input_sha256")}
         said["period"] = record["period"]["name"]
         Decimal(record["credit"]["percent"])
+        _amount(record["credit"])
         int(record["sla"]["terms"]["claim_days"]["value"])
     except (KeyError, TypeError, ArithmeticError):
         raise ValueError("the record is no monthly record") from None
@@ -77,6 +78,26 @@ def missed_before(
     earliest = months_before(month_, chronic.months - 1)
     last = {name: each[-1] for (whose, name), each in closures.items() if whose == tenant and each}
     return tuple(sorted(name for name, each in last.items() if earliest <= name < month_ and _is_missed(each.record)))
+
+
+def credited_before(
+    closures: Mapping[tuple[str | None, str], Sequence[ClosedMonth]], tenant: str | None, of: Period,
+    began_s: int | None, cap: Cap, currency: str | None,
+) -> Decimal:  # fmt: skip
+    """What was credited of earlier months of the contract year, as published, where the cap is by that year (C2)."""
+    if cap.window != "contract_year" or currency is None:
+        return Decimal(0)
+    first = contract_year(of.name, began_s, of.zone)
+    last = [each[-1] for (whose, name), each in closures.items() if whose == tenant and first <= name < of.name]
+    amounts = [_amount(each.record["credit"]) for each in last]
+    return sum((amount for amount, of_currency in amounts if of_currency == currency), Decimal(0))
+
+
+def _amount(credit: Mapping[str, Any]) -> tuple[Decimal, str]:
+    """What was credited, in which currency; nothing where no fee was known."""
+    if credit.get("amount") is None:
+        return Decimal(0), ""
+    return decimal(credit["amount"], "the amount"), str(credit["fee"]["currency"])
 
 
 def _is_missed(record: Mapping[str, Any]) -> bool:

@@ -66,15 +66,20 @@ def capped(fee: Decimal | Fraction, items: Iterable[CreditItem], cap: Cap, curre
     Raises ``ValueError`` for an item without a contract year under a cap by contract year.
     """
     listed = list(items)
-    most = credit(fee, cap.percent, currency)
     used: dict[object, Decimal] = {}
     amounts = [Decimal(0)] * len(listed)
     for at in _by_month(listed):
         window = _window(listed[at], cap)
-        left = most - used.get(window, Decimal(0))
-        amounts[at] = min(credit(fee, listed[at].credit_percent, currency), left)
-        used[window] = used.get(window, Decimal(0)) + amounts[at]
+        before = used.get(window, Decimal(0))
+        amounts[at] = left(fee, listed[at].credit_percent, cap, currency, before)
+        used[window] = before + amounts[at]
     return tuple(amounts)
+
+
+def left(fee: Decimal | Fraction, credit_percent: Decimal, cap: Cap, currency: str, before: Decimal) -> Decimal:
+    """What the cap leaves of one credit when ``before`` was granted earlier in its window (C2)."""
+    room = max(credit(fee, cap.percent, currency) - before, money(Fraction(0), currency))
+    return min(credit(fee, credit_percent, currency), room)
 
 
 def _by_month(items: Sequence[CreditItem]) -> list[int]:

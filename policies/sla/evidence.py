@@ -95,7 +95,8 @@ class Head:
     came later is not in the evidence, so that it is neither dark nor judged. ``vantage_points`` are all that probed,
     those that never failed included. ``revision`` counts from 1 (D6). ``support`` None promises no answer.
     ``missed_before`` are the earlier months (``2026-03``) whose target was missed as they were published, as many as
-    the terms look back on (C5).
+    the terms look back on (C5). ``credited_before``: what was credited of earlier months of the contract year, in the
+    fee's currency, where the cap is by that year (C2).
     """
 
     tenant: str | None
@@ -112,6 +113,7 @@ class Head:
     vantage_points: tuple[str, ...] = ()
     support: SupportTerms | None = None
     missed_before: tuple[str, ...] = ()
+    credited_before: Decimal = Decimal(0)
 
     @property
     def is_provisional(self) -> bool:

@@ -202,6 +202,7 @@ def head_value(head: Head) -> Value:
         "vantage_points": list(head.vantage_points),
         "support": None if head.support is None else support_value(head.support),
         "missed_before": list(head.missed_before),
+        "credited_before": f"{head.credited_before:f}",
     }
 
 

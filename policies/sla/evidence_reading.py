@@ -32,6 +32,7 @@ CAUSES: Final = frozenset({
 HEAD_KEYS: Final = (
     "kind", "schema", "tenant", "period", "revision", "terms", "provenance", "owners", "version", "contract",
     "known_until", "published_at", "fee", "vantage_points", "support", "missed_before",
+    "credited_before",
 )  # fmt: skip
 MOST_DECIMALS: Final = 12
 MOST_DAYS: Final = 36_500
@@ -62,6 +63,7 @@ def head_of(value: Value) -> Head:
         vantage_points=_names(found["vantage_points"]),
         support=or_none(found["support"], support_of),
         missed_before=_missed(found["missed_before"], month),
+        credited_before=decimal(found["credited_before"], "credited_before"),
     )
 
 

@@ -66,6 +66,13 @@ def months_before(name: str, months: int) -> str:
     return f"{back // 12:04}-{back % 12 + 1:02}"
 
 
+def contract_year(name: str, began_s: int | None, zone: str) -> str:
+    """The first month of the contract year that the month ``name`` lies in; of the calendar's without a beginning."""
+    begins = f"{name[:4]}-01" if began_s is None else month_at(began_s, zone).name
+    (first, _), (this, _) = _parts(begins), _parts(name)
+    return months_before(name, ((this.year - first.year) * 12 + this.month - first.month) % 12)
+
+
 def begins_month(instant_s: int, zone: str) -> bool:
     """Whether the instant is a month's first (V2)."""
     return month_at(instant_s, zone).start_s == instant_s

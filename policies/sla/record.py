@@ -17,7 +17,7 @@ from policies.sla.canonical import percent
 from policies.sla.chain import ORIGIN, Link, Withheld
 from policies.sla.claim import deadline
 from policies.sla.counters import Counts
-from policies.sla.credit import CreditItem, capped, monthly_fee
+from policies.sla.credit import left, monthly_fee
 from policies.sla.evaluate import Figure, Window
 from policies.sla.evidence import Basis, Head, asked, counted, figure
 from policies.sla.evidence_form import input_sha256, plain, terms_value, version_value
@@ -237,6 +237,7 @@ def _credit(found: Figure, head: Head) -> Record:
         "termination_right": bool(because),
         "termination_reasons": because,
         "missed_before": list(head.missed_before),
+        "credited_before": f"{head.credited_before:f}",
         "claim_before": None if until is None else instant(until),
         "automatic": terms.auto_claim,
     }
@@ -257,13 +258,12 @@ def termination_reasons(found: Figure, head: Head) -> list[str]:
 
 
 def _amount(found: Figure, head: Head) -> str | None:
-    """Before other credits of the same cap (C1, C2); None where no fee is known."""
+    """What the cap leaves of it (C1, C2); None where no fee is known."""
     fee = head.fee
     if fee is None:
         return None
     month = monthly_fee(fee.amount, found.force_seconds, head.period.seconds, months=fee.months)
-    item = CreditItem(month=head.period.name, credit_percent=found.credit_percent, contract_year=0)
-    return f"{capped(month, [item], head.terms.cap, fee.currency)[0]:f}"
+    return f"{left(month, found.credit_percent, head.terms.cap, fee.currency, head.credited_before):f}"
 
 
 def _violations(found: Figure, latency: Record, support: Record | None, head: Head) -> list[Record]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from policies.sla.agreed import mismatches
 from policies.sla.agreement import Plan, agreement
-from policies.sla.evidence import Basis, Head, VersionName
+from policies.sla.evidence import Basis, Fee, Head, VersionName
 from policies.sla.export import read, write
 from policies.sla.promises import Own
 from policies.sla.register import withheld
-from policies.sla.terms import Chronic, SlaTerms, terms_of
+from policies.sla.terms import Cap, Chronic, SlaTerms, terms_of
 from policies.sla.verification import verification
 from tests.policies.sla_log import Log, at, closing, own, promises
 
@@ -91,6 +92,37 @@ def test_months_that_were_missed_are_those_that_were_published() -> None:
     for claimed in ((), ("2025-12", "2026-01"), ("2026-02",)):
         (found,) = mismatches(basis(log, terms=terms, missed_before=claimed))
         assert (found.name, found.found) == ("missed_before", ["2026-01"])
+
+
+BY_YEAR = replace(SlaTerms(), cap=Cap(percent=Decimal(100), window="contract_year"))
+FEE = Fee(amount=Decimal(1000), currency="EUR")
+
+
+@pytest.mark.parametrize(
+    ("began", "credited"),
+    [
+        ("2024-02-10T00:00:00Z", "650"),  # the third year began in February 2026
+        ("2025-12-31T23:59:59Z", "850"),
+        (None, "750"),  # by the calendar
+        ("2025-03-01T00:00:00Z", "0"),
+    ],
+)
+def test_what_was_credited_before_is_what_was_published_of_the_contract_year(began: str | None, credited: str) -> None:
+    """One amount less would let credits pass the cap, one more would take them away (C2)."""
+    log = Log()
+    for tenant, period, amount, currency in (
+        ("acme", "2025-12", "100", "EUR"), ("acme", "2026-01", "100", "EUR"), ("acme", "2026-02", "650", "EUR"),
+        ("globex", "2026-02", "70", "EUR"), ("acme", "2025-11", "3000", "JPY"), ("acme", "2026-03", "5", "EUR"),
+    ):  # fmt: skip
+        act = closing(tenant, period)
+        credit = {"percent": "10", "amount": amount, "fee": {"amount": "1000", "currency": currency}}
+        log.record(("close", {**act, "record": {**act["record"], "credit": credit}}), now="2026-04-10")
+    given = {"terms": BY_YEAR, "fee": FEE, "contract": (None if began is None else at(began), None)}
+    assert mismatches(basis(log, credited_before=Decimal(credited), **given)) == ()
+    (found,) = mismatches(basis(log, credited_before=Decimal(credited) + 1, **given))
+    assert (found.name, found.found) == ("credited_before", credited)
+    by_month = {**given, "terms": SlaTerms()}
+    assert mismatches(basis(log, **by_month)) == ()
 
 
 def test_a_pin_holds_in_the_export_too() -> None:

@@ -146,6 +146,8 @@ def test_a_line_of_wrong_form_is_refused_with_its_number(
         (_set("missed_before", ["2026-03", "2026-02"]), "in their order"),
         (_set("missed_before", ["2026-04"]), "before 2026-04"),
         (_set("missed_before", ["2026-Q1"]), "is no month"),
+        (_set("credited_before", "-1"), "not a decimal number"),
+        (_set("credited_before", 5), "not a decimal number"),
         (_set("fee", {"amount": "1e9", "currency": "EUR", "months": 1}), "not a decimal number"),
         (_set("fee", {"amount": "1", "currency": "eur", "months": 1}), "is no currency"),
         (lambda head: head["terms"].pop("target"), "terms lacks target"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from policies.sla.instants import read, read_us, written, written_us
 from policies.sla.quarter import quarterly
 from policies.sla.record import Record, monthly
 from policies.sla.revision import Difference, diff, favours
-from policies.sla.terms import Chronic
+from policies.sla.terms import Cap, Chronic
 from tests.policies.sla_bases import availability_cases, basis_of, case_named, links, record_of
 from tests.policies.vector_shapes import seconds
 
@@ -326,6 +327,26 @@ def test_the_third_missed_month_of_twelve_gives_a_right_to_terminate(
     terms = replace(basis.head.terms, chronic=Chronic(misses=3, months=12))
     credit = monthly(replace(basis, head=replace(basis.head, terms=terms, missed_before=before)))["credit"]
     assert (credit["termination_reasons"], credit["termination_right"]) == (reasons, bool(reasons))
+
+
+@pytest.mark.parametrize(
+    ("window", "before", "amount"),
+    [
+        ("contract_year", "0", "1200.00"),
+        ("contract_year", "3600.00", "1200.00"),
+        ("contract_year", "3600.01", "1199.99"),
+        ("contract_year", "4800.00", "0.00"),
+        ("contract_year", "9000.00", "0.00"),
+        ("month", "0", "1200.00"),
+    ],
+)
+def test_a_credit_is_what_the_cap_of_the_contract_year_leaves(window: Any, before: str, amount: str) -> None:
+    basis = basis_of(case_named("just_under_99_0"))
+    terms = replace(basis.head.terms, cap=Cap(percent=Decimal(100), window=window))
+    head = replace(basis.head, terms=terms, credited_before=Decimal(before))
+    credit = monthly(replace(basis, head=head))["credit"]
+    assert (credit["percent"], credit["amount"]) == ("25", amount)
+    assert credit["credited_before"] == before
 
 
 def test_without_the_knob_no_number_of_missed_months_gives_a_right() -> None:
