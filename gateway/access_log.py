@@ -12,14 +12,15 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 
 from policies.announcement import noted
 from policies.fields import tightest
-from policies.sla.outcome import classify
+from policies.sla.outcome import Class, classify
 
 if TYPE_CHECKING:
     from policies.admission.decision import Decision
@@ -53,7 +54,16 @@ def outcome_word(exchange: Exchange, outcome: Outcome) -> str:
     return "allowed" if outcome.reason is None else "refused"
 
 
-def record_of(exchange: Exchange, outcome: Outcome, second: str) -> dict[str, Any]:
+Judge: TypeAlias = "Callable[[Exchange, Outcome], Class]"
+"""The class of a finished request for the SLA."""
+
+
+def by_files(exchange: Exchange, outcome: Outcome) -> Class:
+    """As the policy files have it."""
+    return classify(outcome)
+
+
+def record_of(exchange: Exchange, outcome: Outcome, second: str, judge: Judge = by_files) -> dict[str, Any]:
     """The line as a mapping; ``second`` is the start's RFC 3339 text to the second."""
     tenant = exchange.tenant
     line = {
@@ -84,7 +94,7 @@ def record_of(exchange: Exchange, outcome: Outcome, second: str) -> dict[str, An
         "policy": None if exchange.snapshot is None else exchange.snapshot.version,
         "known_us": outcome.known_wall_us,
         "group": outcome.group,
-        "cause": classify(outcome)[1],
+        "cause": judge(exchange, outcome)[1],
     }
     if exchange.decision is not None:
         _add_tightest(line, exchange.decision)
@@ -112,8 +122,9 @@ def _add_tightest(line: dict[str, Any], decision: Decision) -> None:
 class AccessLog:
     """The sink. ``target`` is ``-``, a path, or ``off``; ``dropped`` counts lines that were lost."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, judge: Judge = by_files) -> None:
         self.dropped = 0
+        self._judge = judge
         self._target = target
         self._lines: deque[bytes] = deque()  # filled by the event loop, emptied by the thread
         self._second = (0, "")
@@ -133,7 +144,9 @@ class AccessLog:
         if self._thread is None:
             return
         try:
-            line = orjson.dumps(record_of(exchange, outcome, self._stamp(exchange.started_wall_us)), default=str)
+            line = orjson.dumps(
+                record_of(exchange, outcome, self._stamp(exchange.started_wall_us), self._judge), default=str
+            )
         except Exception:  # a value that JSON cannot carry (a lone surrogate) costs its line only
             self.dropped += 1
             return

@@ -92,7 +92,7 @@ async def compose(settings: Settings, worker: int) -> Composed:
     credentials = Credentials(clock=clock)
     server = settings_of.effective(settings, source.current.policy.server)
     spans = spans_from_environment(clock, settings_of.traces_environment(os.environ, server.traces))
-    metrics, access_log = Metrics(), AccessLog(server.access_log)
+    metrics, access_log = Metrics(), AccessLog(server.access_log, ledger.minutes.judged)
     records = Batched((ledger.minutes, metrics, access_log))
     app = create_app(
         source=source,

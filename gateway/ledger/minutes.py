@@ -18,7 +18,7 @@ from policies.ports import Clock
 from policies.sla.egress import is_connection_failure
 from policies.sla.histogram import BOUNDS_US
 from policies.sla.judging import Judging
-from policies.sla.outcome import classify
+from policies.sla.outcome import Class, classify
 
 MINUTE_US = 60_000_000
 CLOSES_AFTER_US = 2_000_000
@@ -84,13 +84,21 @@ class Minutes:
             counters[LATENCY + bisect_right(BOUNDS_US, outcome.elapsed_us)] += 1
         self.recorded += 1
 
+    def judged(self, exchange: Exchange, outcome: Outcome) -> Class:
+        """The class of an outcome by the version in force, as it is counted until its minute's end (O10)."""
+        found = classify(outcome)
+        return self._revised(exchange, outcome) or found if PLACES[found] else found
+
+    def _revised(self, exchange: Exchange, outcome: Outcome) -> Class | None:
+        snapshot = exchange.snapshot
+        return self.judging.revised(outcome, None if snapshot is None else snapshot.policy)
+
     def _failed(self, exchange: Exchange, outcome: Outcome, place: int) -> int:
         """The place of an outcome that is not good: as the version in force judges it.
 
         For O10 a call that failed was a call to its host too, unless nothing was sent to it.
         """
-        snapshot, host = exchange.snapshot, outcome.upstream_host
-        revised = self.judging.revised(outcome, None if snapshot is None else snapshot.policy)
+        host, revised = outcome.upstream_host, self._revised(exchange, outcome)
         if revised is not None:
             place = PLACES[revised]
         if host is None or exchange.upstream_started_us is None:

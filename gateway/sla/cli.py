@@ -10,11 +10,12 @@ from typing import Annotated
 
 import typer
 
-from gateway.command_line import Output, OutputOption, UsageError, fail
+from gateway.command_line import Shape, UsageError, fail
 from gateway.exit_codes import EXIT_ENVIRONMENT
 from gateway.progress import counting
 from gateway.sla.act_cli import act_app
 from gateway.sla.close_cli import close_app
+from gateway.sla.command_line import ShapeOption
 from gateway.sla.import_cli import import_app
 from gateway.sla.ledger_cli import ledger_app
 from gateway.sla.report_cli import report_app
@@ -37,7 +38,7 @@ def verify_export(
         Path | None,
         typer.Option(help="Your own request log: JSON lines or CSV with time, status, and request_id if you have it."),
     ] = None,
-    output: OutputOption = Output.text,
+    output: ShapeOption = Shape.text,
 ) -> None:
     """Compute the figure of an export again, and say what was altered or where your own log disagrees.
 
@@ -55,5 +56,5 @@ def verify_export(
         fail(str(error), EXIT_ENVIRONMENT)
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}", EXIT_ENVIRONMENT)
-    typer.echo(verify.as_json(answer) if output is Output.json else verify.as_text(answer), nl=False)
+    typer.echo(verify.as_json(answer) if output is Shape.json else verify.as_text(answer), nl=False)
     raise typer.Exit(answer.exit_code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import signal
 from collections import Counter
@@ -150,7 +151,7 @@ def test_the_version_in_force_rules_from_the_first_call_and_what_differs_is_show
     acts.extend(database, lambda links, now_s: log.links)
     database.close()
     open_policy = {**POLICY, "auth": {"anonymous": {"tier": "wide"}}}
-    with Shipped(tmp_path, open_policy) as running:
+    with Shipped(tmp_path, open_policy, TIERGATE_ACCESS_LOG=str(tmp_path / "access.log")) as running:
         running.ready()
         assert running.get("/x")[0] == 502
         (worker,) = running.status()["workers"]
@@ -161,3 +162,5 @@ def test_the_version_in_force_rules_from_the_first_call_and_what_differs_is_show
     (cell,) = store.platform(*EVER)
     assert cell[2][PLACES["ignored", "third_party"]] == 1
     store.close()
+    (line,) = (tmp_path / "access.log").read_text().splitlines()
+    assert json.loads(line)["cause"] == "third_party"
