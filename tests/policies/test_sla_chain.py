@@ -1,4 +1,4 @@
-"""Canonical bytes, and the chain of recorded acts (RULINGS 26)."""
+"""Canonical bytes, and the chain of recorded acts (X4, V1)."""
 
 from __future__ import annotations
 

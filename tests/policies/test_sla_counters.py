@@ -104,7 +104,7 @@ def test_tenant_has_its_own_traffic_and_the_platform_everybodys() -> None:
     own = traffic_of(COUNTED, 60, tenant="acme")
     assert (own.good, own.failed) == ({NOON_S: 22}, {"gateway": {NOON_S: 3}, "third_party": {NOON_S: 3}})
     everybody = traffic_of(COUNTED, 60)
-    # also the calls of nobody in particular, which a dead key store makes (RULINGS 23)
+    # also the calls of nobody in particular, which a dead key store makes
     assert (everybody.good, everybody.failed["gateway"]) == ({NOON_S: 23}, {NOON_S: 8})
 
 

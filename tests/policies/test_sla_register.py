@@ -451,6 +451,8 @@ def test_what_makes_no_sense_now_is_refused(kind: str, content: dict[str, Any], 
 def test_a_suspension_is_known_ahead() -> None:
     log = Log("2026-04-01T00:00:00Z")
     log.say("exclude", id="x", **{**GIVEN, "type": "suspension"}, **WINDOW)
+    (asked,) = log.register.requests
+    assert (asked.exclusion.id, asked.exclusion.type) == ("x", "suspension")
 
 
 def test_late_and_overlapping_announcements_are_facts_and_recorded() -> None:

@@ -70,7 +70,7 @@ def test_the_latency_of_ignored_requests_is_not_counted() -> None:
 
 
 def test_a_call_without_group_or_tenant_has_a_cell_of_its_own() -> None:
-    """RULINGS 23: the platform alone counts what came before a tenant was known."""
+    """The platform alone counts what came before a tenant was known."""
     _, minutes = begun()
     count(minutes, NOON_US, tenant="", group=None, origin="gateway", reason="auth-unavailable", status=503)
     count(minutes, NOON_US)
@@ -102,7 +102,6 @@ def test_a_take_is_bounded_and_the_oldest_minute_comes_first() -> None:
 
 
 def test_a_minute_leaves_memory_two_seconds_after_its_end_and_not_before_it_was_taken() -> None:
-    """RULINGS 24."""
     _, minutes = begun()
     count(minutes, NOON_US)
     assert not minutes.closable(NOON_US + MINUTE_US + 2 * SECOND - 1)

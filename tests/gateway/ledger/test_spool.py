@@ -260,7 +260,6 @@ def test_a_full_disk_costs_nothing_once_there_is_space_again(path: Path) -> None
 
 
 def test_a_closed_minute_is_written_and_out_of_memory_two_seconds_after_its_end(path: Path) -> None:
-    """RULINGS 24."""
     ledger = recording(path)
     ledger.run(62)
     assert sum(ledger.minutes.totals().values()) == 62, "the minute is in memory until its forced flush"

@@ -88,7 +88,6 @@ def test_replicas_and_boots_add_and_groups_stay_apart(store: Store) -> None:
 
 
 def test_calls_without_a_tenant_are_in_the_platform(store: Store) -> None:
-    """RULINGS 23."""
     store.receive([row(1, tenant="", group="")], [], NOON_S)
     assert list(store.platform(*EVER)) == [(NOON_S, "", counters(1))]
     assert list(store.cells("acme", *EVER)) == []
