@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from gateway.fleet import Fleet
 from gateway.settings import Settings
 from tests.gateway.processes import ROOT
 from tests.gateway.toy import toy_command
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.anyio
 DEADLINE_S = 20.0
@@ -35,12 +36,6 @@ class Running:
         answer = await reader.read()
         writer.close()
         return int(answer.rpartition(b"\r\n\r\n")[2])
-
-
-async def eventually(look: Callable[[], object]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not look():
-            await asyncio.sleep(0.02)
 
 
 @asynccontextmanager

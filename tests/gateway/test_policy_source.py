@@ -5,7 +5,7 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from gateway.last_good import LastGood
 from gateway.policy_source import PolicyRejected, PolicySource, Reload, fingerprint
 from policies.model import PolicySet
 from policies.snapshot import Snapshot
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.anyio
 DEADLINE_S = 20.0
@@ -69,12 +70,6 @@ async def watched(source: PolicySource, poll_s: float = 30.0) -> AsyncIterator[N
     finally:
         watching.cancel()
         await asyncio.wait((watching,), timeout=DEADLINE_S)
-
-
-async def eventually(look: Callable[[], object]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not look():
-            await asyncio.sleep(0.02)
 
 
 def test_a_cold_start_on_a_bad_set_raises_every_complaint(place: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from policies.exchange import Exchange
 from policies.model import Owner, Pool, Route, Timeouts, Tls
 from policies.plan import compile_onward
 from tests.upstreams.rig import MS, SystemClock, front, fronted, plan_for, upstream
+from tests.waiting import eventually
 from tests.wire.harness import SERVERS, ServerName, free_port, raw_exchange, status_of
 from upstreams.forward import Forwarder
 from upstreams.outbound import upstream_target
@@ -42,10 +44,7 @@ def told(answer: bytes) -> dict[str, Any]:
     return loaded
 
 
-async def until(what: Any, within_s: float = 4.0) -> None:
-    async with asyncio.timeout(within_s):
-        while not what():
-            await asyncio.sleep(0.01)
+until = partial(eventually, within_s=4.0)
 
 
 # Passing on
@@ -418,7 +417,7 @@ async def test_a_caller_that_stops_reading_gives_its_slot_back(server: ServerNam
     async with fronted(server, pool=Pool(connections=1), timeouts=timeouts) as (_, app, port):
         _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)  # and never read
         writer.write(get("/large=100MB"))
-        await until(lambda: app.exchanges and app.exchanges[0].upstream_finished_us is not None, 6)
+        await until(lambda: app.exchanges and app.exchanges[0].upstream_finished_us is not None, within_s=6)
         writer.transport.abort()
         assert status_of(await raw_exchange(port, get("/a"))) == 200
 

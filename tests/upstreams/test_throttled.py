@@ -21,6 +21,7 @@ from policies.throttling import Condition, Inspection, Profile, Rule, Source
 from tests.middleware.harness import Recorded, VirtualClock
 from tests.upstreams.conformance.origin import turns
 from tests.upstreams.scripted import CRM, CUT, NEVER, Answer, Bench
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -400,9 +401,7 @@ async def test_an_event_stream_is_never_waited_for(status: int) -> None:
     answer = Answer(status, [stream, (b"retry-after", b"3")], pieces=(b"data: 1\n\n", NEVER))
     bench = Bench(answer, upstream=replace(CRM, profile=patient))
     task = asyncio.create_task(bench.call())
-    async with asyncio.timeout(5):
-        while bench.exchange is None or not bench.exchange.head_sent:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: bench.exchange is not None and bench.exchange.head_sent, within_s=5)
     assert not bench.exchange.throttle_uninspected
     task.cancel()
     await asyncio.wait([task])

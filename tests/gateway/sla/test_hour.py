@@ -43,6 +43,7 @@ from tests.gateway.processes import ROOT
 from tests.middleware.harness import VirtualClock
 from tests.policies import naive_sla
 from tests.policies.sla_worlds import POLICY as TERMS
+from tests.waiting import eventually
 from tests.wire.harness import raw_exchange
 
 START_S = 1_728_298_800
@@ -120,12 +121,9 @@ class Hour:
     async def kill(self) -> None:
         """With calls in flight, of which nobody will ever know, and the log as far as the ledger."""
         assert self._process is not None
-        async with asyncio.timeout(10):
-            while len(self.lines()) - self._lines_before < self._recorded:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: len(self.lines()) - self._lines_before >= self._recorded, within_s=10)
         lost = [asyncio.create_task(self._exchanged("acme", "/crm/slow=60s")) for _ in range(3)]
-        while sum("/slow" in request.target for request in self.crm.requests) < len(lost):
-            await asyncio.sleep(0.01)
+        await eventually(lambda: sum("/slow" in request.target for request in self.crm.requests) == len(lost))
         self._process.send_signal(signal.SIGKILL)
         await self._process.wait()
         self._process = None
